@@ -1,0 +1,134 @@
+"""Types of the compiled core; checked against the built module by `make types`. The docstrings are in the .pxi parts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, final
+
+@final
+class StoredView:
+    name: str
+    features: tuple[str, ...]
+    start: int
+    def __init__(self, name: str, features: Iterable[str], start: int) -> None: ...
+    @property
+    def event_time(self) -> int: ...
+
+@final
+class KeyGroup:
+    join_keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    value_types: tuple[int, ...]
+    views: tuple[StoredView, ...]
+    fields: tuple[bytes, ...]
+    prefix: bytes
+    suffix: bytes
+    version: int
+    def __init__(
+        self,
+        join_keys: Iterable[str],
+        columns: Iterable[str],
+        value_types: Iterable[int],
+        views: Iterable[StoredView],
+        project: str,
+        version: int = 3,
+    ) -> None: ...
+
+@final
+class Slot:
+    name: str
+    label: str
+    group: int
+    field: int
+    event_time: int
+    value_type: int
+    ttl: int
+    def __init__(
+        self,
+        name: str,
+        label: str,
+        value_type: int,
+        group: int = -1,
+        field: int = 0,
+        event_time: int = 0,
+        ttl: int = 0,
+    ) -> None: ...
+
+@final
+class ReadPlan:
+    groups: tuple[KeyGroup, ...]
+    outputs: tuple[Slot, ...]
+    join_keys: dict[str, int | None]
+    required: dict[str, Sequence[str]]
+    entity_names: dict[str, str]
+    request_data: tuple[str, ...]
+    transforms: tuple[Any, ...]
+    view_versions: tuple[tuple[str, int], ...]
+    enforce_ttl: bool
+    def __init__(
+        self,
+        groups: Iterable[KeyGroup],
+        outputs: Iterable[Slot],
+        *,
+        join_keys: Mapping[str, int | None],
+        required: Mapping[str, Sequence[str]],
+        entity_names: Mapping[str, str] | tuple[()] = (),
+        request_data: Iterable[str] = (),
+        transforms: Iterable[Any] = (),
+        view_versions: Iterable[tuple[str, int]] = (),
+        enforce_ttl: bool = False,
+    ) -> None: ...
+
+class UnusualReply(Exception):
+    rest: bytes
+    key: bytes
+    def __init__(self, rest: bytes, key: bytes) -> None: ...
+
+@final
+class Batch:
+    plan: ReadPlan
+    n_rows: int
+    entity_columns: list[tuple[str, int, list[Any]]]
+    request_data: dict[str, list[Any]] | None
+    computed: dict[str, list[bytes]]
+    def __new__(
+        cls,
+        plan: ReadPlan,
+        columns: dict[str, list[Any]],
+        n_rows: int,
+        request_data: dict[str, list[Any]] | None = None,
+    ) -> Batch: ...
+    @property
+    def groups(self) -> tuple[KeyGroup, ...]: ...
+    def entity_keys(self, group: int) -> list[bytes]: ...
+    def commands(self, limit: int = 1048576) -> bytes | None: ...
+    def rewind(self) -> None: ...
+    def feed(self, data: bytes) -> bool: ...
+    def put(self, group: int, entity: int, field: int, value: bytes) -> None: ...
+    def set_computed(self, name: str, values: list[bytes]) -> None: ...
+
+def columns_of_rows(rows: list[Any]) -> dict[str, list[Any]]: ...
+def decode_timestamp(data: bytes) -> int: ...
+def decode_value(data: bytes, value_type: int = 0) -> Any: ...
+def deserialize_entity_key(data: bytes) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str | bytes | int, ...]]: ...
+def encode_column(values: Iterable[Any], value_type: int = 0, name: str = "column") -> list[bytes]: ...
+def encode_timestamp(seconds: int, nanos: int = 0) -> bytes: ...
+def encode_value(value: Any, value_type: int = 0) -> bytes: ...
+def entity_key_prefix(join_keys: Iterable[str], version: int = 3) -> bytes: ...
+def event_time_column(batch: Batch, slot: Slot) -> bytes: ...
+def field_id(view: str, feature: str) -> bytes: ...
+def fixed_column(batch: Batch, slot: Slot) -> tuple[bytes, bytes, int]: ...
+def json_response(batch: Batch, view_versions: bool = False) -> bytes: ...
+def key_values(batch: Batch) -> dict[str, list[Any]]: ...
+def list_column(
+    batch: Batch, slot: Slot
+) -> tuple[tuple[bytes, bytes, bytes, int], tuple[bytes, bytes, int]]: ...
+def murmur3_32(data: bytes) -> int: ...
+def proto_response(batch: Batch, view_versions: bool = False) -> bytes: ...
+def python_columns(batch: Batch, event_timestamps: bool = False) -> dict[str, list[Any]]: ...
+def serialize_entity_key(
+    join_keys: Sequence[str], values: Sequence[Any], value_types: Sequence[int], version: int = 3
+) -> bytes: ...
+def slot_values(batch: Batch, slot: Slot) -> list[Any]: ...
+def statuses(batch: Batch) -> dict[str, list[str]]: ...
+def stored_fields(view: StoredView) -> list[bytes]: ...
+def text_column(batch: Batch, slot: Slot) -> tuple[bytes, bytes, bytes, int]: ...
+def value_to_json(data: bytes) -> bytes: ...

@@ -1,0 +1,41 @@
+# cython: language_level=3, auto_pickle=False
+"""The compiled core of fastserve: whatever runs per entity or per value.
+
+This file is the contents page. The parts are included in dependency order; each opens with the byte layout it implements.
+Nothing here does I/O, and no protobuf class touches an entity or a value. The readable twin of every format is
+`tests/reference.py`.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.datetime cimport datetime_new, import_datetime
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_FromDouble
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_FromLongLong
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from libc.math cimport isfinite, isnan
+from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset, strlen
+
+import base64
+import json
+import operator
+import re
+import time
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from uuid import UUID
+
+from fastserve.errors import DecodeError, EntityError
+
+import_datetime()
+
+include "_core_bytes.pxi"    # Cursor (bounded reads), Sink (growing buffer), varints, decimal text, JSON text
+include "_core_value.pxi"    # feature Value: wire bytes -> Python, wire bytes -> JSON
+include "_core_encode.pxi"   # feature Value: Python -> wire bytes
+include "_core_key.pxi"      # entity keys: serialise, deserialise, prefix; hash field ids
+include "_core_plan.pxi"     # ReadPlan, KeyGroup, Slot: what does not depend on the entities
+include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
+include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf | fixed-width column buffers

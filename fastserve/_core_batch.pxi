@@ -1,0 +1,488 @@
+# Batch: one request on its way. Distinct entity keys, their commands, and the replies as they came.
+#
+#   cells            for each group, for each distinct entity, for each field: offset and length in the reply buffer,
+#                    length -1 where nothing is stored. Commands are sent in this order, so replies fill it front to back
+#   reply of HMGET   "*" fields CRLF, then per field "$" length CRLF bytes CRLF, or "$-1" CRLF for nothing
+
+def columns_of_rows(list rows not None):
+    """Turn rows, a list of dicts with equal keys, into a dict of lists.
+
+    Raises:
+        EntityError: a row lacks a key of the first row, or has one more.
+    """
+    cdef dict row, first
+    cdef list column
+    cdef Py_ssize_t i
+    if not rows:
+        return {}
+    for i, item in enumerate(rows):
+        if not isinstance(item, dict):
+            raise EntityError(f"a dict expected, got {type(item).__name__}", row=i)
+        if len(<dict>item) != len(<dict>rows[0]):
+            raise row_mismatch(rows, i)
+    first = rows[0]
+    result = {}
+    for name in first:
+        column = []
+        for i in range(len(rows)):
+            row = rows[i]
+            if name not in row:
+                raise row_mismatch(rows, i)
+            column.append(row[name])
+        result[name] = column
+    return result
+
+
+cdef object row_mismatch(list rows, Py_ssize_t i):
+    missing = sorted(str(name) for name in rows[0] if name not in rows[i])
+    extra = sorted(str(name) for name in rows[i] if name not in rows[0])
+    parts = [f"missing {missing}"] * bool(missing) + [f"unexpected {extra}"] * bool(extra)
+    return EntityError(f"all rows must have the columns of the first; {', '.join(parts)}", row=i)
+
+
+cdef list echo_column(list values, str name):
+    """The Values of a join key that no requested view uses, but the answer repeats; each has the type that it shows."""
+    cdef Py_ssize_t row = 0
+    cdef list result = []
+    try:
+        for row, value in enumerate(values):
+            result.append(encode_value(value))
+    except (TypeError, ValueError) as exc:
+        raise EntityError(str(exc), join_key=name, row=row) from None
+    return result
+
+
+class UnusualReply(Exception):
+    """A reply that is not the array that was expected: an error, for instance.
+
+    Attributes:
+        rest: the bytes from that reply on, for a RESP parser.
+        key: the Redis key that the command was about.
+    """
+
+    def __init__(self, rest, key):
+        super().__init__("unusual reply")
+        self.rest = rest
+        self.key = key
+
+
+cdef struct GroupState:
+    Py_ssize_t n_entities
+    Py_ssize_t first_cell
+    Py_ssize_t first_key
+    int n_fields
+    int32_t* entity_of_row      # NULL: row i is entity i; entity-less groups have every row at entity 0
+    bint constant
+
+
+cdef struct Cell:
+    Py_ssize_t offset
+    Py_ssize_t size
+
+
+@cython.final
+cdef class Batch:
+    """The entities of one request and what the store holds for them.
+
+    Args:
+        plan: the ReadPlan.
+        columns: column -> list of values, all of equal length, join keys of the plan only.
+        n_rows: the number of rows.
+        request_data: column -> list of values, for on-demand feature views.
+    Raises:
+        EntityError: a value cannot be a key; names the column and the row.
+    """
+
+    cdef readonly ReadPlan plan
+    cdef readonly Py_ssize_t n_rows
+    cdef readonly list entity_columns      # (name, ValueType, canonical values), in the request's order; type 0: Values
+    cdef readonly dict request_data        # column -> list of values, for on-demand feature views
+    cdef readonly dict computed            # output name -> list of serialised Values
+    cdef int64_t now                       # microseconds since the epoch
+    # Keys, of all groups, one after the other
+    cdef Sink keys
+    cdef Py_ssize_t* key_ends
+    cdef Py_ssize_t n_keys
+    cdef GroupState* states
+    cdef Py_ssize_t n_groups
+    # Replies
+    cdef Sink replies
+    cdef Cell* cells
+    cdef Py_ssize_t n_cells
+    # Progress: commands handed out, replies scanned
+    cdef Py_ssize_t send_group, send_entity
+    cdef Py_ssize_t expected_cells, filled_cells
+    cdef Py_ssize_t scan_group, scan_entity
+    cdef int fields_left                   # of the reply at hand; 0 between replies
+    cdef Py_ssize_t scanned
+
+    def __cinit__(self, ReadPlan plan not None, dict columns not None, Py_ssize_t n_rows, dict request_data=None):
+        self.plan = plan
+        self.n_rows = n_rows
+        self.request_data = request_data
+        self.entity_columns = []
+        self.computed = {}
+        self.now = time.time_ns() // 1000
+        self.keys = Sink(64 * (n_rows + 1))
+        self.replies = Sink(16)
+        self.n_groups = len(plan.groups)
+        self.states = <GroupState*>PyMem_Calloc(self.n_groups + 1, sizeof(GroupState))
+        self.key_ends = <Py_ssize_t*>PyMem_Malloc((self.n_groups * max(n_rows, 1) + 1) * sizeof(Py_ssize_t))
+        if self.states is NULL or self.key_ends is NULL:
+            raise MemoryError
+        self.take_columns(columns)
+        self.make_keys()
+
+    def __dealloc__(self):
+        cdef Py_ssize_t g
+        if self.states is not NULL:
+            for g in range(self.n_groups):
+                PyMem_Free(self.states[g].entity_of_row)
+        PyMem_Free(self.states)
+        PyMem_Free(self.key_ends)
+        PyMem_Free(self.cells)
+
+    cdef int take_columns(self, dict columns) except -1:
+        cdef uint32_t value_type
+        for name, values in columns.items():
+            declared = self.plan.join_keys[name]
+            if declared is None:
+                self.entity_columns.append((name, VALUE, echo_column(values, name)))
+                continue
+            value_type = declared or infer_key_type(values, name)
+            self.entity_columns.append((name, value_type, key_column(values, value_type, name)))
+        return 0
+
+    # --- keys ---
+
+    cdef int make_keys(self) except -1:
+        cdef Py_ssize_t g, cell
+        cdef KeyGroup group
+        cdef GroupState* state
+        for g in range(self.n_groups):
+            group = <KeyGroup>self.plan.groups[g]
+            state = &self.states[g]
+            state.first_key = self.n_keys
+            state.first_cell = self.n_cells
+            state.n_fields = group.n_fields
+            if group.columns:
+                self.make_group_keys(group, state)
+            else:
+                self.make_constant_key(group, state)
+            self.n_cells += state.n_entities * group.n_fields
+        self.cells = <Cell*>PyMem_Malloc((self.n_cells + 1) * sizeof(Cell))
+        if self.cells is NULL:
+            raise MemoryError
+        for cell in range(self.n_cells):
+            self.cells[cell].size = -1
+        self.skip_finished_groups()
+        return 0
+
+    cdef int make_constant_key(self, KeyGroup group, GroupState* state) except -1:
+        state.constant = True
+        if self.n_rows:
+            self.keys.put_bytes(group.prefix)
+            self.end_key(state)
+        return 0
+
+    cdef int end_key(self, GroupState* state) except -1:
+        self.key_ends[self.n_keys] = self.keys.size
+        self.n_keys += 1
+        state.n_entities += 1
+        return 0
+
+    cdef int make_group_keys(self, KeyGroup group, GroupState* state) except -1:
+        """Append the key of every row; a key that was there before is taken back and shared."""
+        cdef Py_ssize_t row, k, n = len(group.columns)
+        cdef Py_ssize_t start
+        cdef list columns = [], types = []
+        cdef KeyTable seen = KeyTable(self.n_rows) if self.n_rows > 1 else None
+        cdef int32_t entity
+        for name, _declared in zip(group.columns, group.value_types):
+            value_type, values = self.entity_column(name)
+            columns.append(values)
+            types.append(value_type)
+        for row in range(self.n_rows):
+            start = self.keys.size
+            self.keys.put_bytes(group.prefix)
+            for k in range(n):
+                try:
+                    put_key_value(self.keys, (<list>columns[k])[row], <uint32_t>types[k], group.version)
+                except ValueError as exc:    # lone surrogates, or more than an old key version holds
+                    raise EntityError(str(exc), join_key=group.columns[k], row=row) from None
+            entity = seen.find_or_add(self, state, start) if seen is not None else 0
+            if entity < state.n_entities:
+                self.keys.size = start
+                self.share(state, row, entity)
+            else:
+                if state.entity_of_row is not NULL:
+                    state.entity_of_row[row] = entity
+                self.end_key(state)
+        return 0
+
+    cdef int share(self, GroupState* state, Py_ssize_t row, int32_t entity) except -1:
+        """Record that `row` has the key of an earlier one; the first time, write down all rows before it."""
+        cdef Py_ssize_t i
+        if state.entity_of_row is NULL:
+            state.entity_of_row = <int32_t*>PyMem_Malloc(self.n_rows * sizeof(int32_t))
+            if state.entity_of_row is NULL:
+                raise MemoryError
+            for i in range(row):
+                state.entity_of_row[i] = <int32_t>i
+        state.entity_of_row[row] = entity
+        return 0
+
+    cdef tuple entity_column(self, str name):
+        for column, value_type, values in self.entity_columns:
+            if column == name:
+                return value_type, values
+        raise EntityError("no values given", join_key=name)
+
+    cdef inline Py_ssize_t key_start(self, Py_ssize_t key) noexcept:
+        return self.key_ends[key - 1] if key else 0
+
+    # --- store side ---
+
+    @property
+    def groups(self):
+        """The plan's KeyGroups."""
+        return self.plan.groups
+
+    def entity_keys(self, Py_ssize_t group):
+        """Return the distinct entity keys of a group (by index) as bytes, without the project."""
+        cdef GroupState* state = self.state(group)
+        cdef Py_ssize_t key
+        return [
+            PyBytes_FromStringAndSize(<char*>self.keys.data + self.key_start(key), self.key_ends[key] - self.key_start(key))
+            for key in range(state.first_key, state.first_key + state.n_entities)
+        ]
+
+    cdef GroupState* state(self, Py_ssize_t group) except NULL:
+        if not 0 <= group < self.n_groups:
+            raise IndexError(f"group {group} of {self.n_groups}")
+        return &self.states[group]
+
+    def commands(self, Py_ssize_t limit=1 << 20):
+        """Return the next commands in RESP, about `limit` bytes of them, or None when all were handed out."""
+        cdef Sink out
+        cdef KeyGroup group
+        cdef GroupState* state
+        if self.send_group == self.n_groups:
+            return None
+        out = Sink(min(limit + 4096, 256 + self.n_keys * 256))
+        while out.size < limit and self.send_group < self.n_groups:
+            group = <KeyGroup>self.plan.groups[self.send_group]
+            state = &self.states[self.send_group]
+            if self.send_entity == state.n_entities:
+                self.send_group += 1
+                self.send_entity = 0
+                continue
+            self.put_command(out, group, state.first_key + self.send_entity)
+            self.send_entity += 1
+            self.expected_cells += group.n_fields
+        return out.finish() if out.size else None
+
+    cdef int put_command(self, Sink out, KeyGroup group, Py_ssize_t key) except -1:
+        cdef Py_ssize_t start = self.key_start(key)
+        cdef Py_ssize_t n = self.key_ends[key] - start
+        out.put_bytes(group.head)
+        out.put_decimal(n + PyBytes_GET_SIZE(group.suffix))
+        out.put(b"\r\n", 2)
+        out.put(self.keys.data + start, n)
+        out.put_bytes(group.suffix)
+        return out.put_bytes(group.tail)
+
+    def rewind(self):
+        """Forget all commands handed out and replies taken, to ask again over another connection."""
+        cdef Py_ssize_t cell
+        self.send_group = self.send_entity = self.expected_cells = 0
+        self.scan_group = self.scan_entity = self.filled_cells = self.scanned = self.fields_left = 0
+        self.replies.size = 0
+        for cell in range(self.n_cells):
+            self.cells[cell].size = -1
+        self.skip_finished_groups()
+
+    def feed(self, bytes data not None):
+        """Take bytes of replies; return True when the replies of all commands handed out are in.
+
+        Raises:
+            UnusualReply: a reply is not an array of the plan's length; the connection is of no use afterwards.
+        """
+        self.replies.put_bytes(data)
+        return self.scan()
+
+    cdef bint scan(self) except -1:
+        cdef const uint8_t* data = self.replies.data
+        cdef Py_ssize_t at = self.scanned, size = self.replies.size
+        cdef Py_ssize_t cell = self.filled_cells, after
+        cdef int64_t n = 0
+        while cell < self.expected_cells:
+            if self.fields_left == 0:
+                after = read_length(data, at, size, c'*', &n)
+                if after == 0:
+                    break
+                if after < 0 or n != self.states[self.scan_group].n_fields:
+                    self.unusual(at)
+                self.fields_left = <int>n
+                at = after
+            after = read_length(data, at, size, c'$', &n)
+            if after == 0 or (after > 0 and n >= 0 and size - after < n + 2):
+                break
+            if after < 0 or n < -1:
+                self.unusual(at)
+            self.cells[cell] = Cell(after, n)
+            at = after + n + 2 if n >= 0 else after
+            cell += 1
+            self.fields_left -= 1
+            if self.fields_left == 0:
+                self.scan_entity += 1
+                self.skip_finished_groups()
+        self.scanned = at
+        self.filled_cells = cell
+        if cell == self.expected_cells and at < size:
+            self.unusual(at)
+        return cell == self.expected_cells
+
+    cdef void skip_finished_groups(self) noexcept:
+        """Let scan_group and scan_entity point to the entity whose reply comes next."""
+        while self.scan_group < self.n_groups and self.scan_entity == self.states[self.scan_group].n_entities:
+            self.scan_group += 1
+            self.scan_entity = 0
+
+    cdef int unusual(self, Py_ssize_t at) except -1:
+        cdef Py_ssize_t key = 0
+        cdef bytes rest = PyBytes_FromStringAndSize(<char*>self.replies.data + at, self.replies.size - at)
+        if self.scan_group < self.n_groups:
+            key = self.states[self.scan_group].first_key + self.scan_entity
+        raise UnusualReply(rest, self.key_bytes(key) if key < self.n_keys else b"")
+
+    cdef bytes key_bytes(self, Py_ssize_t key):
+        return PyBytes_FromStringAndSize(<char*>self.keys.data + self.key_start(key), self.key_ends[key] - self.key_start(key))
+
+    def put(self, Py_ssize_t group, Py_ssize_t entity, int field, bytes value not None):
+        """Store one value by hand (for stores that do not speak RESP).
+
+        Args:
+            group, entity, field: indexes into `groups`, into `entity_keys(group)` and into the group's `fields`.
+            value: the serialised Value, or Timestamp for the event time.
+        """
+        cdef GroupState* state = self.state(group)
+        cdef Cell* cell
+        if not 0 <= entity < state.n_entities or not 0 <= field < state.n_fields:
+            raise IndexError(f"entity {entity}, field {field} of {state.n_entities} x {state.n_fields}")
+        cell = &self.cells[state.first_cell + entity * state.n_fields + field]
+        cell.offset = self.replies.size
+        cell.size = PyBytes_GET_SIZE(value)
+        self.replies.put_bytes(value)
+
+    # --- answer side ---
+
+    cdef inline Py_ssize_t entity_at(self, const GroupState* state, Py_ssize_t row) noexcept:
+        if state.constant:
+            return 0
+        return state.entity_of_row[row] if state.entity_of_row is not NULL else row
+
+    cdef inline Cell* cell_at(self, const GroupState* state, Py_ssize_t row, int field) noexcept:
+        return &self.cells[state.first_cell + self.entity_at(state, row) * state.n_fields + field]
+
+    cdef int64_t event_time(self, Slot slot, Py_ssize_t row) except? -1:
+        """Microseconds since the epoch; 0 where the store has none."""
+        cdef Cell* cell
+        if slot.group < 0:
+            return 0
+        cell = self.cell_at(&self.states[slot.group], row, slot.event_time)
+        if cell.size <= 0:
+            return 0
+        try:
+            return read_timestamp(self.replies.data + cell.offset, cell.size)
+        except DecodeError as exc:
+            exc.reason = f"event time: {exc.reason}"
+            raise self.located(exc, slot, row) from None
+
+    cdef bint is_expired(self, Slot slot, Py_ssize_t row) except -1:
+        cdef int64_t event_time
+        if slot.ttl == 0 or slot.group < 0:
+            return False
+        event_time = self.event_time(slot, row)
+        return event_time != 0 and self.now - event_time > slot.ttl
+
+    cdef object located(self, exc, Slot slot, Py_ssize_t row):
+        """The DecodeError with the place it happened at."""
+        cdef GroupState* state
+        if exc.field is not None:
+            return exc
+        if slot.group < 0:
+            return DecodeError(exc.reason, exc.offset, field=slot.label, key=f"of row {row}")
+        state = &self.states[slot.group]
+        key = self.key_bytes(state.first_key + self.entity_at(state, row))
+        return DecodeError(exc.reason, exc.offset, field=slot.label, key=key.hex())
+
+    def set_computed(self, str name not None, list values not None):
+        """Give the values of an on-demand feature view's output: one serialised Value per row."""
+        if len(values) != self.n_rows:
+            raise ValueError(f"{name}: {len(values)} values for {self.n_rows} rows")
+        if not all(isinstance(value, bytes) for value in values):
+            raise TypeError(f"{name}: serialised values must be bytes")
+        self.computed[name] = values
+
+
+@cython.final
+cdef class KeyTable:
+    """Finds keys that occurred before: open addressing, at most half full, compared byte by byte."""
+
+    cdef int32_t* slots      # entity + 1; 0 is free
+    cdef Py_ssize_t mask
+
+    def __cinit__(self, Py_ssize_t n):
+        cdef Py_ssize_t size = 8
+        while size < 2 * n:
+            size *= 2
+        self.mask = size - 1
+        self.slots = <int32_t*>PyMem_Calloc(size, sizeof(int32_t))
+        if self.slots is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        PyMem_Free(self.slots)
+
+    cdef int32_t find_or_add(self, Batch batch, const GroupState* state, Py_ssize_t start) except -1:
+        """Return the entity whose key equals the one at `start`, or the next free entity number, which is then taken."""
+        cdef const uint8_t* data = batch.keys.data
+        cdef Py_ssize_t size = batch.keys.size - start
+        cdef Py_ssize_t at = murmur3(data + start, size) & self.mask
+        cdef Py_ssize_t key
+        while self.slots[at]:
+            key = state.first_key + self.slots[at] - 1
+            if (batch.key_ends[key] - batch.key_start(key) == size
+                    and memcmp(data + batch.key_start(key), data + start, size) == 0):
+                return self.slots[at] - 1
+            at = (at + 1) & self.mask
+        self.slots[at] = <int32_t>(state.n_entities + 1)
+        return <int32_t>state.n_entities
+
+
+cdef Py_ssize_t read_length(const uint8_t* data, Py_ssize_t at, Py_ssize_t size, uint8_t kind, int64_t* out) noexcept:
+    """Read kind, decimal number, CRLF. Returns the offset behind it, 0 when bytes are missing, -1 when it is another kind."""
+    cdef int64_t n = 0
+    cdef bint negative = False
+    cdef Py_ssize_t digits
+    if at >= size:
+        return 0
+    if data[at] != kind:
+        return -1
+    at += 1
+    if at < size and data[at] == c'-':
+        negative = True
+        at += 1
+    digits = at
+    while at < size and c'0' <= data[at] <= c'9':
+        n = n * 10 + (data[at] - c'0')
+        at += 1
+        if at - digits > 10:    # Redis values end at 512 MB
+            return -1
+    if at + 1 >= size:
+        return 0
+    if data[at] != c'\r' or data[at + 1] != c'\n' or at == digits:
+        return -1
+    out[0] = -n if negative else n
+    return at + 2

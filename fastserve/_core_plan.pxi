@@ -1,0 +1,180 @@
+# What does not depend on the entities, settled once per request shape and never changed.
+#
+#   command of an entity   "*" (2 + fields) CRLF "$5" CRLF HMGET CRLF | "$" key length CRLF key CRLF | the fields, framed
+#   key                    entity key (prefix of the names, then the values) and the project's name, nothing in between
+#   fields of a view       the 4-byte id of each feature, in plan order, then "_ts:" and the view's stored name
+
+@cython.final
+cdef class StoredView:
+    """The fields of one feature view in the reply of its group.
+
+    Attributes:
+        name: the stored name, with its version suffix if it has one.
+        features: the features that are read, in field order.
+        start: the index of the first feature's field in the group; the event time's field follows the last one.
+    """
+
+    cdef readonly str name
+    cdef readonly tuple features
+    cdef readonly int start
+
+    def __init__(self, str name not None, features, int start):
+        self.name = name
+        self.features = tuple(features)
+        self.start = start
+
+    @property
+    def event_time(self):
+        """The index of the event time's field in the group."""
+        return self.start + len(self.features)
+
+
+@cython.final
+cdef class KeyGroup:
+    """Feature views whose rows one entity key finds: they are one hash in Redis, so they are read by one command.
+
+    Attributes:
+        join_keys: the views' join keys, sorted.
+        columns: the request's columns that hold their values, parallel; empty for entity-less views.
+        value_types: the ValueType of each, parallel; 0 is taken from the values.
+        views: the StoredViews.
+        fields: the hash fields that are read.
+        prefix: the bytes that all entity keys of the group begin with.
+        suffix: the project's name, which ends the Redis keys.
+        version: the `entity_key_serialization_version`.
+    """
+
+    cdef readonly tuple join_keys
+    cdef readonly tuple columns
+    cdef readonly tuple value_types
+    cdef readonly tuple views
+    cdef readonly tuple fields
+    cdef readonly bytes prefix
+    cdef readonly bytes suffix
+    cdef readonly int version
+    cdef bytes head
+    cdef bytes tail
+    cdef int n_fields
+
+    def __init__(self, join_keys, columns, value_types, views, str project not None, int version=3):
+        self.join_keys = tuple(join_keys)
+        self.columns = tuple(columns)
+        self.value_types = tuple(value_types)
+        self.views = tuple(views)
+        self.version = version
+        self.suffix = project.encode()
+        self.fields = tuple(field for view in self.views for field in stored_fields(view))
+        self.n_fields = len(self.fields)
+        self.prefix = entity_key_prefix(self.join_keys, version)
+        if not self.columns:
+            self.prefix += dummy_key_value(self.join_keys)
+        self.head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + self.n_fields)
+        self.tail = b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in self.fields)
+
+
+cdef bytes dummy_key_value(tuple join_keys):
+    """Entity-less views have one row, under the empty text."""
+    cdef Sink out = Sink(16)
+    for _ in join_keys:
+        put_key_value(out, "", STRING, 3)
+    return out.finish()
+
+
+def stored_fields(StoredView view not None):
+    """Return the hash fields of a view's features, in order, and that of its event time."""
+    return [*(field_id(view.name, feature) for feature in view.features), b"_ts:" + view.name.encode()]
+
+
+@cython.final
+cdef class Slot:
+    """One feature of the answer.
+
+    Attributes:
+        name: its name in the answer.
+        label: `view:feature`, for errors.
+        group, field, event_time: where it is in the replies; group is -1 for the outputs of on-demand feature views.
+        value_type: the ValueType of the schema.
+        ttl: how old its row may be, in microseconds; 0 is any age.
+    """
+
+    cdef readonly str name
+    cdef readonly str label
+    cdef readonly int group
+    cdef readonly int field
+    cdef readonly int event_time
+    cdef readonly uint32_t value_type
+    cdef readonly int64_t ttl
+    cdef bytes json_name
+
+    def __init__(self, str name, str label, uint32_t value_type, int group=-1, int field=0, int event_time=0,
+                 int64_t ttl=0):
+        self.name = name
+        self.label = label
+        self.value_type = value_type
+        self.group = group
+        self.field = field
+        self.event_time = event_time
+        self.ttl = ttl
+        self.json_name = json_text_of(name)
+
+
+cdef bytes json_text_of(str text):
+    cdef Sink out = Sink(64)
+    put_json_str(out, text)
+    return out.finish()
+
+
+@cython.final
+cdef class ReadPlan:
+    """Everything about a request that does not depend on its entities.
+
+    Attributes:
+        groups: the KeyGroups, one command per distinct entity each.
+        outputs: the Slots of the answer, in the order asked for.
+        join_keys: column -> ValueType of every join key that the answer echoes when the request has it; the type is 0
+            where the view does not declare it, and None where no requested view uses the key.
+        required: column -> names of the views that cannot be read without it.
+        entity_names: entity name -> join key, for requests that (as was once usual) name the entity instead.
+        request_data: columns that on-demand feature views take from the request.
+        transforms: the on-demand feature views to run, opaque to the core.
+        view_versions: (name, version number) of each view that is read.
+        enforce_ttl: values older than the ttl are null.
+    """
+
+    cdef readonly tuple groups
+    cdef readonly tuple outputs
+    cdef readonly dict join_keys
+    cdef readonly dict required
+    cdef readonly dict entity_names
+    cdef readonly tuple request_data
+    cdef readonly tuple transforms
+    cdef readonly tuple view_versions
+    cdef readonly bint enforce_ttl
+    cdef bytes json_names
+
+    def __init__(self, groups, outputs, *, join_keys, required, entity_names=(), request_data=(), transforms=(),
+                 view_versions=(), bint enforce_ttl=False):
+        self.groups = tuple(groups)
+        self.outputs = tuple(outputs)
+        self.join_keys = dict(join_keys)
+        self.required = dict(required)
+        self.entity_names = dict(entity_names)
+        self.request_data = tuple(request_data)
+        self.transforms = tuple(transforms)
+        self.view_versions = tuple(view_versions)
+        self.enforce_ttl = enforce_ttl
+        for slot in self.outputs:
+            check_slot(slot, self.groups)
+        self.json_names = b",".join([(<Slot>slot).json_name for slot in self.outputs])
+
+
+cdef int check_slot(Slot slot, tuple groups) except -1:
+    """The core reads replies by these indexes without looking again."""
+    cdef int n_fields = 0
+    if slot.group == -1:
+        return 0
+    if 0 <= slot.group < len(groups):
+        n_fields = (<KeyGroup>groups[slot.group]).n_fields
+    if not 0 <= slot.field < n_fields or not 0 <= slot.event_time < n_fields:
+        raise ValueError(f"{slot.label}: field {slot.field} of group {slot.group} is not in the plan")
+    return 0

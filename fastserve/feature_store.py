@@ -1,0 +1,265 @@
+"""FeatureStore: the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fastserve import online
+from fastserve._core import ReadPlan
+from fastserve.config import Config, load_config, parse_config
+from fastserve.errors import DataSourceNotFoundException, FastserveError, FeatureReferenceError, RequestError
+from fastserve.model import DataSource, Entity, FeatureService, FeatureView, OnDemandFeatureView, Project
+from fastserve.plan import PlanOptions, compile_plan
+from fastserve.registry import Refresher, Snapshot, open_registry
+from fastserve.response import OnlineResponse
+from fastserve.stores import open_store
+
+__all__ = ["FeatureStore"]
+
+Features = FeatureService | Iterable[str]
+PlanKey = tuple[Any, bool]
+
+
+class _Serving:
+    """A snapshot and the plans compiled from it: replaced as one reference when the registry changes."""
+
+    def __init__(self, snapshot: Snapshot, options: PlanOptions, max_plans: int):
+        self.snapshot = snapshot
+        self._options = options
+        self._max_plans = max_plans
+        self._plans: dict[PlanKey, ReadPlan] = {}
+        self._lock = threading.Lock()
+
+    def plan(self, features: Features, full_feature_names: bool) -> ReadPlan:
+        try:
+            key = (features if isinstance(features, FeatureService) else tuple(features), full_feature_names)
+            plan = self._plans.get(key)
+        except TypeError:
+            raise FeatureReferenceError(
+                f"a FeatureService or a list of references 'view:feature' expected, got {features!r:.80}"
+            ) from None
+        return self._compile(key) if plan is None else plan
+
+    def _compile(self, key: PlanKey) -> ReadPlan:
+        plan = compile_plan(self.snapshot, self._options, *key)
+        with self._lock:
+            while len(self._plans) >= self._max_plans:
+                del self._plans[next(iter(self._plans))]  # the oldest
+            self._plans[key] = plan
+        return plan
+
+    def renewed(self, snapshot: Snapshot) -> _Serving:
+        """Return the successor for a new snapshot, with the plans in use compiled, as far as they still compile."""
+        successor = _Serving(snapshot, self._options, self._max_plans)
+        for features, full_feature_names in list(self._plans):
+            if isinstance(features, FeatureService):
+                features = snapshot.feature_services.get(features.name, features)
+            try:
+                successor.plan(features, full_feature_names)
+            except FastserveError:
+                continue  # the next request for it gets the error
+        return successor
+
+
+class FeatureStore:
+    """Reads features of entities, now.
+
+    Args:
+        repo_path: the folder of feature_store.yaml; the current one if nothing is given.
+        config: a Config, or a mapping with the contents of feature_store.yaml; instead of `repo_path`.
+        fs_yaml_file: the path of the file, if it is not `<repo_path>/feature_store.yaml`.
+    Raises:
+        ConfigError: the configuration is wrong, or both `config` and `fs_yaml_file` are given.
+        RegistryError: the registry cannot be read.
+
+    One object serves all threads. The registry is checked for changes in the background; no request waits for that.
+    """
+
+    def __init__(
+        self,
+        repo_path: str | Path | None = None,
+        config: Config | dict[str, Any] | None = None,
+        fs_yaml_file: str | Path | None = None,
+    ):
+        self.config = _config(repo_path, config, fs_yaml_file)
+        self._store = open_store(self.config)
+        self._registry = open_registry(self.config)
+        options = PlanOptions(
+            project=self.config.project,
+            key_version=self.config.entity_key_serialization_version,
+            versioning=self.config.registry.enable_online_feature_view_versioning,
+            ttl_mode=self.config.fastserve.ttl_mode,
+            allow_on_demand=self.config.fastserve.allow_on_demand,
+        )
+        snapshot = self._registry.load()
+        self._serving = _Serving(snapshot, options, self.config.fastserve.max_cached_plans)
+        interval = self.config.registry_refresh_interval
+        self._refresher = Refresher(self._registry, interval, self._renew, mark=snapshot.mark)
+        self._started = False
+        self._lock = threading.Lock()
+
+    @property
+    def project(self) -> str:
+        """The name of the project."""
+        return self.config.project
+
+    @property
+    def repo_path(self) -> Path:
+        """The folder that relative paths of the configuration start from."""
+        return self.config.repo_path
+
+    # --- reading ---
+
+    def get_online_features(
+        self,
+        features: Features,
+        entity_rows: object,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """Return the latest features of some entities.
+
+        Args:
+            features: references `view:feature`, or `view@vN:feature` for a version; or a FeatureService.
+            entity_rows: a list of dicts, one per row, from join key (and request data) to value; or a mapping from join
+                key to a column: a list, array, Series, or protobuf Values; or a DataFrame.
+            full_feature_names: name features `view__feature` in the answer.
+            include_feature_view_version_metadata: add the versions of the views to `to_json` and `proto`.
+        Raises:
+            RequestError: the request is wrong (with EntityError, FeatureReferenceError, FeatureNameCollisionError).
+            FeastObjectNotFoundException: a view, feature, service or version does not exist.
+            StoreError: the online store failed; StoreTimeoutError: it was too slow.
+        """
+        serving = self._serving
+        if not self._started:
+            self._start_refresher()
+        plan = serving.plan(features, full_feature_names)
+        batch = online.begin(plan, entity_rows)
+        self._store.read(batch)
+        online.finish(batch)
+        return OnlineResponse(batch, include_feature_view_version_metadata)
+
+    async def get_online_features_async(
+        self,
+        features: Features,
+        entity_rows: object,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """Do what `get_online_features` does on a thread, without blocking the event loop."""
+        return await asyncio.to_thread(
+            self.get_online_features, features, entity_rows, full_feature_names, include_feature_view_version_metadata
+        )
+
+    def plan(self, features: Features, full_feature_names: bool = False) -> ReadPlan:
+        """Return what will be read for a request shape; compiled on first use. Raises as `get_online_features`."""
+        return self._serving.plan(features, full_feature_names)
+
+    # --- looking up ---
+
+    def get_entity(self, name: str) -> Entity:
+        """Return an entity. Raises EntityNotFoundException."""
+        return self._serving.snapshot.get_entity(name)
+
+    def get_feature_view(self, name: str) -> FeatureView:
+        """Return a stored feature view of any kind. Raises FeatureViewNotFoundException."""
+        return self._serving.snapshot.get_feature_view(name)
+
+    def get_on_demand_feature_view(self, name: str) -> OnDemandFeatureView:
+        """Return an on-demand feature view. Raises FeatureViewNotFoundException."""
+        return self._serving.snapshot.get_on_demand_feature_view(name)
+
+    def get_feature_service(self, name: str) -> FeatureService:
+        """Return a feature service. Raises FeatureServiceNotFoundException."""
+        return self._serving.snapshot.get_feature_service(name)
+
+    def get_data_source(self, name: str) -> DataSource:
+        """Return a data source. Raises DataSourceNotFoundException."""
+        return self._serving.snapshot.get_data_source(name)
+
+    def list_entities(self) -> list[Entity]:
+        """Return the entities of the project."""
+        return list(self._serving.snapshot.entities.values())
+
+    def list_feature_views(self) -> list[FeatureView]:
+        """Return the feature views, without stream, label and on-demand views."""
+        return self._views("feature_view")
+
+    def list_stream_feature_views(self) -> list[FeatureView]:
+        """Return the stream feature views."""
+        return self._views("stream_feature_view")
+
+    def list_label_views(self) -> list[FeatureView]:
+        """Return the label views."""
+        return self._views("label_view")
+
+    def _views(self, kind: str) -> list[FeatureView]:
+        return [view for view in self._serving.snapshot.feature_views.values() if view.kind == kind]
+
+    def list_on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        """Return the on-demand feature views, stored or not."""
+        return list(self._serving.snapshot.on_demand_feature_views.values())
+
+    def list_all_feature_views(self) -> list[FeatureView | OnDemandFeatureView]:
+        """Return the views of every kind."""
+        stored = [v for v in self._serving.snapshot.feature_views.values() if v.kind != "on_demand_feature_view"]
+        return [*stored, *self.list_on_demand_feature_views()]
+
+    def list_feature_services(self) -> list[FeatureService]:
+        """Return the feature services."""
+        return list(self._serving.snapshot.feature_services.values())
+
+    def list_data_sources(self) -> list[DataSource]:
+        """Return the data sources."""
+        return list(self._serving.snapshot.data_sources.values())
+
+    def list_projects(self) -> list[Project]:
+        """Return the projects of the registry."""
+        return list(self._serving.snapshot.projects.values())
+
+    # --- life ---
+
+    def refresh_registry(self) -> None:
+        """Read the registry now. Raises RegistryError; the old state then stays."""
+        self._refresher.refresh_now()
+
+    def check_registry(self) -> None:
+        """Raise RegistryError if the registry is out of reach at this moment; what is loaded is served all the same."""
+        self._registry.mark()
+
+    def _renew(self, snapshot: Snapshot) -> None:
+        self._serving = self._serving.renewed(snapshot)
+
+    def _start_refresher(self) -> None:
+        # The thread starts with the first read, so that a process may fork after it made the store.
+        with self._lock:
+            if not self._started:
+                self._refresher.start()
+                self._started = True
+
+    def close(self) -> None:
+        """Stop the background refresh and close the connections of the online store. A later read starts them again."""
+        with self._lock:
+            self._refresher.stop()
+            self._started = False
+        self._store.close()
+
+    def __enter__(self) -> FeatureStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _config(
+    repo_path: str | Path | None, config: Config | dict[str, Any] | None, fs_yaml_file: str | Path | None
+) -> Config:
+    if config is None:
+        return load_config(repo_path, fs_yaml_file)
+    if fs_yaml_file is not None:
+        raise RequestError("give either config or fs_yaml_file, not both")
+    return config if isinstance(config, Config) else parse_config(config, repo_path or ".")

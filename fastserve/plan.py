@@ -1,0 +1,344 @@
+"""Snapshot + requested features -> ReadPlan: everything about a request that does not depend on its entities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from fastserve._core import KeyGroup, ReadPlan, Slot, StoredView
+from fastserve.errors import (
+    EntityError,
+    EntityNotFoundException,
+    FeatureNameCollisionError,
+    FeatureNotFoundException,
+    FeatureReferenceError,
+    FeatureViewUnavailableError,
+    RequestError,
+)
+from fastserve.model import (
+    DUMMY_ENTITY,
+    DUMMY_JOIN_KEY,
+    FeatureService,
+    FeatureView,
+    FeatureViewProjection,
+    FeatureViewState,
+    Field,
+    OnDemandFeatureView,
+)
+from fastserve.registry import Snapshot
+from fastserve.transform import Transform, load_function
+from fastserve.types import ValueType
+
+__all__ = ["PlanOptions", "compile_plan", "parse_reference"]
+
+KEY_TYPES = frozenset(
+    {ValueType.UNKNOWN, ValueType.STRING, ValueType.BYTES, ValueType.INT32, ValueType.INT64, ValueType.UNIX_TIMESTAMP}
+)
+
+
+MAX_VERSION_LENGTH = 20
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the configuration says about plans.
+
+    Args:
+        project: the project, which ends the store's keys.
+        key_version: `entity_key_serialization_version`.
+        versioning: `enable_online_feature_view_versioning`.
+        ttl_mode: "status", "enforce" or "ignore".
+        allow_on_demand: whether the code of on-demand feature views may be loaded.
+    """
+
+    project: str
+    key_version: int = 3
+    versioning: bool = False
+    ttl_mode: str = "status"
+    allow_on_demand: bool = True
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One requested feature: of a view, by the name and in the version that the request gives it."""
+
+    projection: FeatureViewProjection
+    feature: str
+
+    def output_name(self, full_feature_names: bool) -> str:
+        return f"{self.projection.name_to_use()}__{self.feature}" if full_feature_names else self.feature
+
+
+def parse_reference(reference: str) -> Reference:
+    """Split `view:feature`, `view@latest:feature` or `view@vN:feature`.
+
+    Raises:
+        FeatureReferenceError: there is no colon, or nothing on one side of it.
+    """
+    if not isinstance(reference, str):
+        raise FeatureReferenceError(f"a feature reference is text, got {type(reference).__name__} {reference!r}")
+    view, _, feature = reference.partition(":")
+    name, _, version = view.partition("@")
+    if not name or not feature:
+        raise FeatureReferenceError(
+            f"Invalid feature reference {reference!r}; expected 'feature_view:feature' or 'feature_view@vN:feature'"
+        )
+    if version in ("", "latest"):
+        return Reference(FeatureViewProjection(name), feature)
+    if version[:1] in "vV" and version[1:].isascii() and version[1:].isdigit() and len(version) < MAX_VERSION_LENGTH:
+        return Reference(FeatureViewProjection(name, version_tag=int(version[1:])), feature)
+    # Feast takes any other text as part of the name, so that the view is not found.
+    return Reference(FeatureViewProjection(view), feature)
+
+
+def requested_references(features: FeatureService | Iterable[str]) -> list[Reference]:
+    """Return the references of a service (projections in order, features as declared) or of a list of texts."""
+    if isinstance(features, FeatureService):
+        return [Reference(p, f.name) for p in features.feature_view_projections for f in p.features]
+    return [parse_reference(reference) for reference in features]
+
+
+def compile_plan(
+    snapshot: Snapshot,
+    options: PlanOptions,
+    features: FeatureService | Iterable[str],
+    full_feature_names: bool = False,
+) -> ReadPlan:
+    """Compile the plan of a request shape.
+
+    Args:
+        features: a service, or references of the form `view:feature`.
+        full_feature_names: name features `view__feature` in the answer.
+    Raises:
+        FeatureReferenceError, FeastObjectNotFoundException, FeatureNameCollisionError, FeatureViewUnavailableError,
+        EntityError: a join key's type cannot be a key.
+    """
+    references = requested_references(features)
+    if not references:
+        raise RequestError("No features specified for retrieval")
+    return _Compiler(snapshot, options, full_feature_names).compile(references)
+
+
+@dataclass
+class _Group:
+    """A KeyGroup in the making."""
+
+    join_keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    value_types: tuple[ValueType, ...]
+    views: dict[str, list[str]] = field(default_factory=dict)  # stored name -> features
+
+    def build(self, options: PlanOptions) -> KeyGroup:
+        return KeyGroup(
+            self.join_keys,
+            self.columns,
+            self.value_types,
+            [StoredView(name, self.views[name], start) for name, start in self.starts()],
+            options.project,
+            options.key_version,
+        )
+
+    def starts(self) -> Iterator[tuple[str, int]]:
+        """Each view with the index of its first field; its event time's field follows its last."""
+        start = 0
+        for name, features in self.views.items():
+            yield name, start
+            start += len(features) + 1
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A requested feature of a stored view, before its group is complete."""
+
+    name: str
+    reference: Reference
+    field: Field
+    view: FeatureView
+    group: _Group
+    stored_name: str
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """A requested output of an on-demand feature view."""
+
+    name: str
+    reference: Reference
+    field: Field
+
+
+class _Compiler:
+    """One compilation; its state is what later references share with earlier ones."""
+
+    def __init__(self, snapshot: Snapshot, options: PlanOptions, full_feature_names: bool):
+        self.snapshot = snapshot
+        self.options = options
+        self.full_feature_names = full_feature_names
+        self.groups: dict[tuple[tuple[str, ...], tuple[str, ...]], _Group] = {}
+        self.join_keys: dict[str, int | None] = {e.join_key: None for e in snapshot.entities.values()}
+        self.required: dict[str, list[str]] = {}
+        self.view_versions: dict[tuple[str, int], None] = {}
+        self.on_demand: dict[str, list[_Computed]] = {}
+        self.on_demand_projections: dict[str, FeatureViewProjection] = {}
+
+    def compile(self, references: list[Reference]) -> ReadPlan:
+        requested = [found for reference in references if (found := self.resolve(reference))]
+        self.refuse_collisions(requested)
+        inputs = {name: self.resolve_inputs(projection) for name, projection in self.on_demand_projections.items()}
+        self.starts = {key: dict(group.starts()) for key, group in self.groups.items()}
+        self.group_indexes = {key: index for index, key in enumerate(self.groups)}
+        outputs = [self.slot(found) for found in requested]
+        transforms = [self.transform(name, inputs[name]) for name in self.on_demand]
+        request_data = tuple(dict.fromkeys(name for t in transforms for name in t.request_data))
+        return ReadPlan(
+            [group.build(self.options) for group in self.groups.values()],
+            outputs,
+            join_keys=self.echoed({slot.name for slot in outputs}.union(request_data)),
+            required=self.required,
+            entity_names={e.name: e.join_key for e in self.snapshot.entities.values() if e.name != e.join_key},
+            request_data=request_data,
+            transforms=transforms,
+            view_versions=tuple(self.view_versions),
+            enforce_ttl=self.options.ttl_mode == "enforce",
+        )
+
+    def refuse_collisions(self, requested: list[_Stored | _Computed]) -> None:
+        names = [found.name for found in requested]
+        twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+        twice.update(name for name in names if name in self.required)
+        if twice:
+            raise FeatureNameCollisionError(twice, self.full_feature_names)
+
+    def echoed(self, taken: set[str]) -> dict[str, int | None]:
+        """The join keys that the answer repeats: of those that no view uses, not the ones whose names are taken."""
+        return {name: number for name, number in self.join_keys.items() if name in self.required or name not in taken}
+
+    # --- references -> views ---
+
+    def resolve(self, reference: Reference) -> _Stored | _Computed | None:
+        """Find what a reference means; None for a join key that a stored on-demand view lists among its features."""
+        view_name = reference.projection.name
+        on_demand = self.snapshot.on_demand_feature_views.get(view_name)
+        name = reference.output_name(self.full_feature_names)
+        if on_demand is not None and not on_demand.write_to_online_store:
+            return self.resolve_computed(name, reference, on_demand)
+        view = self.stored_view(reference.projection)
+        if reference.feature in view.join_keys and reference.projection.features:
+            return None
+        return self.resolve_stored(name, reference, view)
+
+    def resolve_computed(self, name: str, reference: Reference, view: OnDemandFeatureView) -> _Computed:
+        check_available(view)
+        key = reference.projection.name_to_use()
+        found = _Computed(name, reference, feature_of(view, reference.feature))
+        self.on_demand.setdefault(key, []).append(found)
+        self.on_demand_projections[key] = reference.projection
+        return found
+
+    def stored_view(self, projection: FeatureViewProjection) -> FeatureView:
+        version = projection.version_tag
+        if version is None:
+            return self.snapshot.get_feature_view(projection.name)
+        if not self.options.versioning:
+            raise FeatureReferenceError(
+                f"{projection.name}@v{version}: versions are not enabled; set "
+                "'enable_online_feature_view_versioning: true' under 'registry' in feature_store.yaml"
+            )
+        return self.snapshot.get_feature_view_version(projection.name, version)
+
+    def resolve_stored(self, name: str, reference: Reference, view: FeatureView) -> _Stored:
+        projection = reference.projection
+        # A version is kept as it was when it was applied; whether it is served is said by the active one.
+        check_available(self.snapshot.feature_views.get(view.name, view))
+        group = self.group_of(view, projection.join_key_map)
+        number = projection.version_tag if projection.version_tag is not None else view.current_version_number
+        stored_name = f"{view.name}_v{number}" if self.options.versioning and number else view.name
+        found = _Stored(name, reference, feature_of(view, reference.feature), view, group, stored_name)
+        features = group.views.setdefault(stored_name, [])
+        if reference.feature not in features:
+            features.append(reference.feature)
+        self.view_versions[projection.name_alias or view.name, number] = None
+        return found
+
+    def group_of(self, view: FeatureView, join_key_map: Mapping[str, str]) -> _Group:
+        """Return the group of a view's join keys as the request names them, and note what the request must have."""
+        self.check_entities(view)
+        columns = sorted((c.name, join_key_map.get(c.name, c.name), c.value_type) for c in view.entity_columns)
+        if view.entities == (DUMMY_ENTITY,) or not columns:
+            return self.groups.setdefault(((DUMMY_JOIN_KEY,), ()), _Group((DUMMY_JOIN_KEY,), (), ()))
+        for name, column, value_type in columns:
+            if value_type not in KEY_TYPES:
+                reason = f"value type not supported for entity keys: {value_type.name} of feature view {view.name}"
+                raise EntityError(reason, join_key=name)
+            self.join_keys[column] = int(value_type)
+            views = self.required.setdefault(column, [])
+            if view.name not in views:
+                views.append(view.name)
+        names, mapped, value_types = zip(*columns, strict=True)
+        return self.groups.setdefault((names, mapped), _Group(names, mapped, value_types))
+
+    def check_entities(self, view: FeatureView) -> None:
+        for name in view.entities:
+            if name != DUMMY_ENTITY and name not in self.snapshot.entities:
+                raise EntityNotFoundException(name, self.snapshot.project)
+
+    # --- on-demand feature views ---
+
+    def resolve_inputs(self, projection: FeatureViewProjection) -> list[_Stored]:
+        view = self.snapshot.get_on_demand_feature_view(projection.name)
+        inputs = []
+        for source in view.source_projections.values():
+            stored = self.stored_view(source)
+            names = [f.name for f in source.features if f.name not in stored.join_keys]
+            inputs += [self.resolve_stored(name, Reference(source, name), stored) for name in names]
+        return inputs
+
+    def transform(self, name: str, inputs: list[_Stored]) -> Transform:
+        view = self.snapshot.get_on_demand_feature_view(self.on_demand_projections[name].name)
+        return Transform(
+            view=view,
+            function=load_function(view, self.options.allow_on_demand),
+            inputs=tuple((found.reference.projection.name_to_use(), found.name, self.slot(found)) for found in inputs),
+            request_data=tuple(f.name for source in view.request_sources.values() for f in source.schema),
+            outputs=tuple(
+                (found.field.name, found.name, int(found.field.value_type)) for found in self.on_demand[name]
+            ),
+        )
+
+    # --- slots ---
+
+    def slot(self, found: _Stored | _Computed) -> Slot:
+        label = f"{found.reference.projection.name}:{found.field.name}"
+        if isinstance(found, _Computed):
+            return Slot(found.name, label, int(found.field.value_type))
+        key = (found.group.join_keys, found.group.columns)
+        features = found.group.views[found.stored_name]
+        start = self.starts[key][found.stored_name]
+        ttl = found.view.ttl if self.options.ttl_mode != "ignore" else None
+        return Slot(
+            found.name,
+            label,
+            int(found.field.value_type),
+            group=self.group_indexes[key],
+            field=start + features.index(found.field.name),
+            event_time=start + len(features),
+            ttl=int(ttl.total_seconds() * 1_000_000) if ttl else 0,
+        )
+
+
+def feature_of(view: FeatureView | OnDemandFeatureView, name: str) -> Field:
+    for candidate in view.features:
+        if candidate.name == name:
+            return candidate
+    raise FeatureNotFoundException(name, view.name, (f.name for f in view.features))
+
+
+def check_available(view: FeatureView | OnDemandFeatureView) -> None:
+    """Refuse a view that is disabled, or that was created but never loaded.
+
+    One that is being materialised, or whose last run failed, keeps its old rows and is served.
+    """
+    if not view.enabled:
+        raise FeatureViewUnavailableError(f"Feature view {view.name} is disabled")
+    if view.state == FeatureViewState.CREATED:
+        raise FeatureViewUnavailableError(f"Feature view {view.name} is in state CREATED: it was never materialized")

@@ -1,0 +1,269 @@
+"""The answer of `get_online_features`, in the form that is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastserve import _core
+from fastserve._core import Batch, Slot
+from fastserve.types import ValueType
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    from fastserve.registry.schema_pb2 import GetOnlineFeaturesResponse
+
+__all__ = ["OnlineResponse"]
+
+# ValueType -> NumPy dtype, of the types that have a fixed width in the core's buffers.
+FIXED = {
+    ValueType.INT32: "<i4",
+    ValueType.INT64: "<i8",
+    ValueType.DOUBLE: "<f8",
+    ValueType.FLOAT: "<f4",
+    ValueType.BOOL: "?",
+    ValueType.UNIX_TIMESTAMP: "<i8",
+}
+TEXT = frozenset({ValueType.STRING, ValueType.JSON, ValueType.UUID, ValueType.TIME_UUID, ValueType.SCALAR_MAP})
+BINARY = frozenset({ValueType.BYTES, ValueType.PDF_BYTES, ValueType.IMAGE_BYTES})
+# Lists and sets -> the type of their elements.
+LISTS = {
+    **{ValueType(number + 10): ValueType(number) for number in range(1, 9)},
+    **{ValueType(number + 21): ValueType(number) for number in range(1, 9)},
+    ValueType.JSON_LIST: ValueType.JSON,
+    **dict.fromkeys((ValueType.UUID_LIST, ValueType.UUID_SET), ValueType.UUID),
+    **dict.fromkeys((ValueType.TIME_UUID_LIST, ValueType.TIME_UUID_SET), ValueType.TIME_UUID),
+}
+
+
+class OnlineResponse:
+    """Features of some entities; row i belongs to row i of the request.
+
+    The join keys of the request come first, then the features in the order asked for. Each method decodes the stored
+    bytes anew, straight into its form.
+    """
+
+    def __init__(self, batch: Batch, include_feature_view_version_metadata: bool = False):
+        self._batch = batch
+        self._versions = include_feature_view_version_metadata
+
+    def __repr__(self) -> str:
+        names = [name for name, _, _ in self._batch.entity_columns] + [slot.name for slot in self._batch.plan.outputs]
+        return f"OnlineResponse({self._batch.n_rows} rows: {', '.join(names)})"
+
+    def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
+        """Return column -> list of Python values; null, absent and unknown are None.
+
+        Args:
+            include_event_timestamps: after each column a column `<name>__ts`, whole seconds since the epoch.
+        Raises:
+            DecodeError: stored bytes are not a feature value; names the entity key and the feature.
+        """
+        return _core.python_columns(self._batch, include_event_timestamps)
+
+    def to_json(self) -> bytes:
+        """Return the JSON text (UTF-8) that the server answers."""
+        return _core.json_response(self._batch, self._versions)
+
+    @property
+    def proto(self) -> GetOnlineFeaturesResponse:
+        """The answer as a protobuf message, wire-compatible with `feast.serving.GetOnlineFeaturesResponse`."""
+        from fastserve.registry.schema_pb2 import GetOnlineFeaturesResponse
+
+        return GetOnlineFeaturesResponse.FromString(_core.proto_response(self._batch, self._versions))
+
+    @property
+    def statuses(self) -> dict[str, list[str]]:
+        """Column -> "PRESENT", "NULL_VALUE", "NOT_FOUND" or "OUTSIDE_MAX_AGE" per row."""
+        return _core.statuses(self._batch)
+
+    def to_df(self, include_event_timestamps: bool = False) -> pd.DataFrame:
+        """Return a pandas DataFrame of `to_dict`."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_dict(include_event_timestamps))
+
+    def to_arrow(self, include_event_timestamps: bool = False) -> pa.Table:
+        """Return a pyarrow Table with the types of the schema.
+
+        Numbers, booleans, timestamps (microseconds, UTC), text, bytes, JSON and UUIDs (as text), scalar maps (as JSON
+        text), and lists and sets of all these (as lists) are built from the stored bytes without Python objects. For
+        maps, structs, nested lists, decimals and zoned timestamps Arrow infers the type from the values.
+
+        Raises:
+            DecodeError: stored bytes are not of the type that the schema says.
+            TypeError: no Arrow type fits all values of a column whose type has to be inferred; names the column.
+        """
+        import pyarrow as pa
+
+        table: dict[str, pa.Array] = {}
+        zeros: pa.Array = pa.array([0] * self._batch.n_rows, pa.int64())
+        keys = _core.key_values(self._batch)
+        for name, value_type, _ in self._batch.entity_columns:
+            typed = _arrow_type(ValueType(value_type)) if value_type else None
+            table[name] = pa.array(keys[name], typed) if typed else _inferred(name, keys[name])
+            if include_event_timestamps:
+                table[name + "__ts"] = zeros
+        for slot in self._batch.plan.outputs:
+            table[slot.name] = _arrow_column(self._batch, slot)
+            if include_event_timestamps:
+                table[slot.name + "__ts"] = pa.array(_event_times(self._batch, slot) // 1_000_000)
+        return pa.table(table)
+
+    def to_numpy(self, include_event_timestamps: bool = False) -> dict[str, np.ndarray[Any, Any]]:
+        """Return column -> one-dimensional array.
+
+        Numbers have the width of the schema; where a column has nulls, floats are NaN there, integers become float64
+        with NaN and booleans become objects with None. Timestamps are datetime64[s] with NaT. Other types, and join
+        keys that no requested view uses, are objects.
+
+        Raises:
+            DecodeError: stored bytes are not of the type that the schema says.
+        """
+        import numpy as np
+
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        keys = _core.key_values(self._batch)
+        for name, value_type, seconds in self._batch.entity_columns:
+            if value_type == ValueType.UNIX_TIMESTAMP:
+                arrays[name] = np.array(seconds, "datetime64[s]")
+            else:
+                dtype = FIXED.get(ValueType(value_type))
+                arrays[name] = np.array(keys[name], dtype) if dtype else _objects(keys[name])
+            if include_event_timestamps:
+                arrays[name + "__ts"] = np.zeros(self._batch.n_rows, "<i8")
+        for slot in self._batch.plan.outputs:
+            arrays[slot.name] = _numpy_column(self._batch, slot)
+            if include_event_timestamps:
+                arrays[slot.name + "__ts"] = _event_times(self._batch, slot) // 1_000_000
+        return arrays
+
+
+def _event_times(batch: Batch, slot: Slot) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    return np.frombuffer(_core.event_time_column(batch, slot), "<i8")
+
+
+def _numpy_column(batch: Batch, slot: Slot) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    values: np.ndarray[Any, Any]
+    value_type = ValueType(slot.value_type)
+    if value_type not in FIXED:
+        return _objects(_core.slot_values(batch, slot))
+    data, validity, null_count = _core.fixed_column(batch, slot)
+    values = np.frombuffer(data, FIXED[value_type]).copy()
+    if value_type == ValueType.UNIX_TIMESTAMP:
+        values = values.astype("datetime64[s]")
+    if null_count == 0:
+        return values
+    null = np.unpackbits(np.frombuffer(validity, "u1"), bitorder="little", count=batch.n_rows) == 0
+    return _with_nulls(values, null)
+
+
+def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    # np.array would look into lists of equal length, and cut NULs off the end of text.
+    array: np.ndarray[Any, Any] = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _with_nulls(values: np.ndarray[Any, Any], null: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if values.dtype.kind == "i":
+        values = values.astype("<f8")
+    elif values.dtype.kind == "b":
+        values = values.astype(object)
+    values[null] = None if values.dtype.kind == "O" else "NaT" if values.dtype.kind == "M" else float("nan")
+    return values
+
+
+def _arrow_column(batch: Batch, slot: Slot) -> pa.Array:
+    value_type = ValueType(slot.value_type)
+    if value_type in FIXED:
+        return _arrow_fixed(batch, slot, value_type)
+    if value_type in TEXT or value_type in BINARY:
+        return _arrow_text(batch, slot, value_type)
+    if value_type in LISTS:
+        return _arrow_list(batch, slot, LISTS[value_type])
+    return _arrow_objects(batch, slot)
+
+
+def _arrow_fixed(batch: Batch, slot: Slot, value_type: ValueType) -> pa.Array:
+    import pyarrow as pa
+
+    data, validity, null_count = _core.fixed_column(batch, slot)
+    buffers = [_validity(validity, null_count), pa.py_buffer(data)]
+    array = pa.Array.from_buffers(_stored_type(value_type), batch.n_rows, buffers, null_count)
+    return array.cast(_arrow_type(value_type))
+
+
+def _arrow_text(batch: Batch, slot: Slot, value_type: ValueType) -> pa.Array:
+    import pyarrow as pa
+
+    data, offsets, validity, null_count = _core.text_column(batch, slot)
+    buffers = [_validity(validity, null_count), pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(_stored_type(value_type), batch.n_rows, buffers, null_count)
+
+
+def _arrow_list(batch: Batch, slot: Slot, element: ValueType) -> pa.Array:
+    import pyarrow as pa
+
+    (data, ends, item_validity, item_nulls), (offsets, validity, nulls) = _core.list_column(batch, slot)
+    inner = [_validity(item_validity, item_nulls), *([pa.py_buffer(ends)] if ends else []), pa.py_buffer(data)]
+    n_items = int.from_bytes(offsets[-4:], "little")
+    items = pa.Array.from_buffers(_stored_type(element), n_items, inner, item_nulls)
+    buffers = [_validity(validity, nulls), pa.py_buffer(offsets)]
+    array = pa.Array.from_buffers(pa.list_(items.type), batch.n_rows, buffers, nulls, children=[items])
+    return array.cast(pa.list_(_arrow_type(element)))
+
+
+def _validity(bits: bytes, null_count: int) -> pa.Buffer | None:
+    import pyarrow as pa
+
+    return pa.py_buffer(bits) if null_count else None
+
+
+def _stored_type(value_type: ValueType) -> pa.DataType:
+    """The Arrow type that has the layout of the core's buffers."""
+    import pyarrow as pa
+
+    if value_type == ValueType.BOOL:
+        return pa.uint8()
+    return pa.timestamp("s", "UTC") if value_type == ValueType.UNIX_TIMESTAMP else _arrow_type(value_type)
+
+
+def _arrow_type(value_type: ValueType) -> pa.DataType:
+    import pyarrow as pa
+
+    if value_type in TEXT:
+        return pa.string()
+    if value_type in BINARY:
+        return pa.binary()
+    return {
+        ValueType.INT32: pa.int32(),
+        ValueType.INT64: pa.int64(),
+        ValueType.DOUBLE: pa.float64(),
+        ValueType.FLOAT: pa.float32(),
+        ValueType.BOOL: pa.bool_(),
+        ValueType.UNIX_TIMESTAMP: pa.timestamp("us", "UTC"),
+    }[value_type]
+
+
+def _arrow_objects(batch: Batch, slot: Slot) -> pa.Array:
+    values = [list(value) if isinstance(value, set) else value for value in _core.slot_values(batch, slot)]
+    return _inferred(slot.name, values)
+
+
+def _inferred(name: str, values: list[Any]) -> pa.Array:
+    """Let Arrow infer the type."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError) as exc:
+        raise TypeError(f"column {name}: no Arrow type fits all values: {exc}") from exc

@@ -1,0 +1,194 @@
+"""The body of a read request: bytes -> GetOnlineFeaturesRequest, or the errors that Feast's server answers.
+
+A good body is decoded by msgspec in one go. Whatever that refuses is read again by the standard library and looked at
+field by field, since Feast takes a little more (booleans as text or number, NaN) and since its errors say where each
+fault is and what was there instead.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+__all__ = ["BodyError", "GetOnlineFeaturesRequest", "UnreadableBody", "parse_body"]
+
+
+class GetOnlineFeaturesRequest(msgspec.Struct):
+    """The body of POST /get-online-features. Unknown fields are ignored.
+
+    Attributes:
+        entities: column -> values: join keys and request data.
+        feature_service: wins over `features` when not empty.
+        features: references `view:feature`.
+    """
+
+    entities: dict[str, list[Any]]
+    feature_service: str | None = None
+    features: list[str] = []
+    full_feature_names: bool = False
+    include_feature_view_version_metadata: bool = False
+
+
+class BodyError(Exception):
+    """The body does not fit.
+
+    Attributes:
+        detail: one dict with `type`, `loc`, `msg`, `input` and perhaps `ctx` for each fault.
+    """
+
+    def __init__(self, detail: list[dict[str, Any]]):
+        super().__init__(f"{len(detail)} faults in the body")
+        self.detail = detail
+
+
+class UnreadableBody(Exception):
+    """The body cannot even be looked at: it is not UTF-8, or nested too deeply."""
+
+
+_decoder = msgspec.json.Decoder(GetOnlineFeaturesRequest)
+
+
+def parse_body(data: bytes, content_type: str | None) -> GetOnlineFeaturesRequest:
+    """Return the request in a body.
+
+    Raises:
+        BodyError: it is not a JSON object of the right shape, or `content_type` is not that of JSON.
+        UnreadableBody: it is not text, or nested too deeply.
+    """
+    # What nearly every client sends, before the question what else may stand in that header.
+    if content_type != "application/json" and not is_json(content_type):
+        raise BodyError([_missing_body() if not data else _not_an_object(_text(data))])
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _read_again(data)
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether a Content-Type is `application/json` or another `application/...+json`."""
+    main, _, subtype = (content_type or "").partition(";")[0].strip().lower().partition("/")
+    return main == "application" and (subtype == "json" or subtype.endswith("+json"))
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        raise UnreadableBody from exc
+
+
+def _read_again(data: bytes) -> GetOnlineFeaturesRequest:
+    if not data:
+        raise BodyError([_missing_body()])
+    return _Reader().read(_load(data))
+
+
+def _load(data: bytes) -> Any:
+    try:
+        value = json.loads(data)
+        # The standard library lets halves of surrogate pairs pass; they are no text that could be looked up.
+        msgspec.json.encode(value)
+    except json.JSONDecodeError as exc:
+        raise BodyError([_not_json(exc.msg, exc.pos)]) from None
+    except UnicodeEncodeError as exc:
+        raise BodyError([_not_json(f"Unpaired surrogate {exc.object[exc.start]!a}", 0)]) from None
+    except (ValueError, RecursionError) as exc:
+        raise UnreadableBody from exc
+    return value
+
+
+def _not_json(reason: str, position: int) -> dict[str, Any]:
+    detail = _fault("json_invalid", ["body", position], "JSON decode error", {})
+    return detail | {"ctx": {"error": reason}}
+
+
+def _missing_body() -> dict[str, Any]:
+    return _fault("missing", ["body"], "Field required", None)
+
+
+def _not_an_object(value: Any) -> dict[str, Any]:
+    message = "Input should be a valid dictionary or object to extract fields from"
+    return _fault("model_attributes_type", ["body"], message, value)
+
+
+def _fault(kind: str, place: list[str | int], message: str, value: Any) -> dict[str, Any]:
+    return {"type": kind, "loc": place, "msg": message, "input": value}
+
+
+class _Reader:
+    """One slow look at a body; collects all faults."""
+
+    def __init__(self) -> None:
+        self.faults: list[dict[str, Any]] = []
+
+    def read(self, body: Any) -> GetOnlineFeaturesRequest:
+        if not isinstance(body, dict):
+            raise BodyError([_not_an_object(body)])
+        read = {
+            "entities": self.entities,
+            "feature_service": self.optional_text,
+            "features": self.texts,
+            "full_feature_names": self.boolean,
+            "include_feature_view_version_metadata": self.boolean,
+        }
+        if "entities" not in body:
+            self.fault("missing", ["entities"], "Field required", body)
+        values: dict[str, Any] = {name: reader(body[name], [name]) for name, reader in read.items() if name in body}
+        if self.faults:
+            raise BodyError(self.faults)
+        return GetOnlineFeaturesRequest(**values)
+
+    def fault(self, kind: str, place: list[str | int], message: str, value: Any) -> None:
+        self.faults.append(_fault(kind, ["body", *place], message, value))
+
+    def entities(self, value: Any, place: list[str | int]) -> dict[str, list[Any]]:
+        if not isinstance(value, dict):
+            self.fault("dict_type", place, "Input should be a valid dictionary", value)
+            return {}
+        return {name: self.items(column, [*place, name]) for name, column in value.items()}
+
+    def items(self, value: Any, place: list[str | int]) -> list[Any]:
+        if isinstance(value, list):
+            return value
+        self.fault("list_type", place, "Input should be a valid list", value)
+        return []
+
+    def texts(self, value: Any, place: list[str | int]) -> list[str]:
+        return [self.text(item, [*place, index]) for index, item in enumerate(self.items(value, place))]
+
+    def text(self, value: Any, place: list[str | int]) -> str:
+        if isinstance(value, str):
+            return value
+        self.fault("string_type", place, "Input should be a valid string", value)
+        return ""
+
+    def optional_text(self, value: Any, place: list[str | int]) -> str | None:
+        return None if value is None else self.text(value, place)
+
+    def boolean(self, value: Any, place: list[str | int]) -> bool:
+        known = _BOOLEANS.get(value.lower() if isinstance(value, str) else value) if _is_scalar(value) else None
+        if known is None:
+            self.refuse_boolean(value, place)
+        return bool(known)
+
+    def refuse_boolean(self, value: Any, place: list[str | int]) -> None:
+        message = "Input should be a valid boolean"
+        if isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**63):
+            self.fault("bool_parsing", place, f"{message}, unable to interpret input", value)
+        else:
+            self.fault("bool_type", place, message, value)
+
+
+# True, 1 and 1.0 are one key of a dict, as are False, 0 and 0.0.
+_BOOLEANS: dict[object, bool] = {
+    **dict.fromkeys(["1", "on", "t", "true", "y", "yes"], True),
+    **dict.fromkeys(["0", "off", "f", "false", "n", "no"], False),
+    1: True,
+    0: False,
+}
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (str, int, float))

@@ -1,0 +1,158 @@
+"""The OpenAPI document, made from the structs, and the page /docs that shows it."""
+
+from __future__ import annotations
+
+import html
+import json
+from typing import Any
+
+import msgspec
+
+from fastserve._version import __version__
+from fastserve.server.body import GetOnlineFeaturesRequest
+
+__all__ = ["docs_page", "openapi_document"]
+
+Json = dict[str, Any]
+
+
+class FeatureVectorResponse(msgspec.Struct):
+    values: list[Any] = []
+    statuses: list[str] = []
+    event_timestamps: list[str] = []
+
+
+class FeatureViewMetadataResponse(msgspec.Struct):
+    name: str = ""
+    version: int = 0
+
+
+class OnlineFeaturesMetadataResponse(msgspec.Struct):
+    feature_names: list[str] = []
+    feature_view_metadata: list[FeatureViewMetadataResponse] = []
+
+
+class OnlineFeaturesResponse(msgspec.Struct):
+    metadata: OnlineFeaturesMetadataResponse | None = None
+    results: list[FeatureVectorResponse] = []
+    status: bool | None = None
+
+
+class ValidationError(msgspec.Struct):
+    loc: list[str | int]
+    msg: str
+    type: str
+    input: Any | msgspec.UnsetType = msgspec.UNSET
+    ctx: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class HTTPValidationError(msgspec.Struct):
+    detail: list[ValidationError] | msgspec.UnsetType = msgspec.UNSET
+
+
+STRUCTS = (GetOnlineFeaturesRequest, OnlineFeaturesResponse, HTTPValidationError)
+REFERENCE = "#/components/schemas/{name}"
+
+ROUTES = (
+    ("POST", "/get-online-features", "The latest features of some entities"),
+    ("GET", "/health", "200 while the registry can be read, else 503"),
+    ("GET", "/docs", "This page"),
+    ("GET", "/openapi.json", "The OpenAPI document"),
+)
+
+
+def openapi_document() -> Json:
+    """Return the OpenAPI 3.1 document; for its routes it equals that of Feast's server."""
+    _, schemas = msgspec.json.schema_components(STRUCTS, ref_template=REFERENCE)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "fastserve", "version": __version__},
+        "paths": {"/get-online-features": {"post": _read_operation()}, "/health": {"get": _health_operation()}},
+        "components": {"schemas": {name: _as_feast(schemas[name]) for name in sorted(schemas)}},
+    }
+
+
+def _read_operation() -> Json:
+    return {
+        "summary": "Get Online Features",
+        "operationId": "get_online_features_get_online_features_post",
+        "requestBody": {"content": _content(_reference(GetOnlineFeaturesRequest)), "required": True},
+        "responses": {
+            "200": {"description": "Successful Response", "content": _content(_reference(OnlineFeaturesResponse))},
+            "422": {"description": "Validation Error", "content": _content(_reference(HTTPValidationError))},
+        },
+    }
+
+
+def _health_operation() -> Json:
+    return {
+        "summary": "Health",
+        "operationId": "health_health_get",
+        "responses": {"200": {"description": "Successful Response", "content": _content({})}},
+    }
+
+
+def _content(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}
+
+
+def _reference(struct: type) -> Json:
+    return {"$ref": REFERENCE.format(name=struct.__name__)}
+
+
+def _as_feast(schema: Any) -> Any:
+    """Rewrite what msgspec words otherwise: it gives null defaults, no `items` for anything and no list of nothing."""
+    if isinstance(schema, list):
+        return [_as_feast(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _as_feast(value) for key, value in schema.items() if not _is_noise(key, value)}
+    return found | {"items": {}} if found.get("type") == "array" and "items" not in found else found
+
+
+def _is_noise(key: str, value: Any) -> bool:
+    return (key == "default" and value is None) or (key == "required" and value == [])
+
+
+SWAGGER = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5"
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>fastserve</title>
+<link rel="stylesheet" href="{swagger}/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui">
+<h1>fastserve {version}</h1>
+<table>
+<tr><th>Method</th><th>Path</th><th>What it is</th></tr>
+{rows}
+</table>
+<p>A request, for instance:</p>
+<pre>{example}</pre>
+</div>
+<script src="{swagger}/swagger-ui-bundle.js"></script>
+<script>
+// Without a network the table above stays.
+if (window.SwaggerUIBundle) {{
+  SwaggerUIBundle({{url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true}});
+}}
+</script>
+</body>
+</html>
+"""
+
+EXAMPLE = {"features": ["customer_profile:age"], "entities": {"customer_id": ["C1", "C2"]}}
+
+
+def docs_page() -> str:
+    """Return the HTML page: a table of the routes, which Swagger UI replaces when it can be loaded."""
+    rows = "\n".join(
+        f"<tr><td>{method}</td><td><code>{path}</code></td><td>{html.escape(what)}</td></tr>"
+        for method, path, what in ROUTES
+    )
+    command = f"curl -H 'Content-Type: application/json' -d '{json.dumps(EXAMPLE)}' http://127.0.0.1:6566{ROUTES[0][1]}"
+    return PAGE.format(swagger=SWAGGER, version=__version__, rows=rows, example=html.escape(command))

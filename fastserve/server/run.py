@@ -1,0 +1,221 @@
+"""`fastserve serve`: uvicorn, its sockets, workers, certificates and signals.
+
+Whatever can go wrong at the start is tried here, in the first process and before any worker starts, so that it ends in
+one clear error. The listening socket is opened here too; stores, connections and threads belong to the workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import inspect
+import logging
+import os
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from fastserve.config import Config
+from fastserve.errors import FastserveError, RequestError
+from fastserve.feature_store import FeatureStore
+
+if TYPE_CHECKING:
+    import uvicorn
+
+__all__ = ["ServeOptions", "serve"]
+
+logger = logging.getLogger("fastserve.server")
+
+BACKLOG = 2048
+GRACE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """How to serve; names and defaults are those of `feast serve`, but workers are not recycled unless asked.
+
+    Args:
+        port: 0 takes a free one, which the log tells.
+        access_log: log each request.
+        workers: processes; -1 is twice the CPUs and one.
+        worker_connections: of one worker at a time; further ones get 503.
+        max_requests: after so many a worker is replaced; 0 is never.
+        max_requests_jitter: up to so many more, so that the workers are not all replaced at once.
+        keep_alive_timeout: seconds.
+        registry_ttl_sec: seconds between two looks at the registry, instead of what the configuration says; 0 is never.
+        tls_key_path, tls_cert_path: PEM files, both or none.
+        log_level: of the server, such as "info".
+    Raises:
+        RequestError: an option is out of range, or only one of key and certificate is given.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 6566
+    access_log: bool = True
+    workers: int = 1
+    worker_connections: int = 1000
+    max_requests: int = 0
+    max_requests_jitter: int = 50
+    keep_alive_timeout: int = 30
+    registry_ttl_sec: float | None = None
+    tls_key_path: str = ""
+    tls_cert_path: str = ""
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 and self.workers != -1:
+            raise RequestError(f"workers: {self.workers}; expected 1 or more, or -1 for twice the CPUs and one")
+        if self.worker_connections < 1:
+            raise RequestError(f"worker_connections: {self.worker_connections}; expected 1 or more")
+        for name in ("port", "max_requests", "max_requests_jitter", "keep_alive_timeout", "registry_ttl_sec"):
+            if (getattr(self, name) or 0) < 0:
+                raise RequestError(f"{name}: {getattr(self, name)}; expected 0 or more")
+        if bool(self.tls_key_path) != bool(self.tls_cert_path):
+            raise RequestError("-k/--key and -c/--cert belong together: give both, or none")
+
+    @property
+    def process_count(self) -> int:
+        """The number of workers."""
+        return 2 * (os.cpu_count() or 1) + 1 if self.workers == -1 else self.workers
+
+
+def serve(config: Config, options: ServeOptions | None = None) -> None:
+    """Serve a repository over HTTP until SIGTERM or SIGINT, then finish the requests at hand and return.
+
+    Call it from the main thread; it takes over the signals.
+
+    Raises:
+        ConfigError, RegistryError: the repository cannot be served.
+        FastserveError: the address is taken, the certificate unreadable, or the extra `server` is not installed.
+    """
+    options = options or ServeOptions()
+    if options.registry_ttl_sec is not None:
+        section = replace(config.fastserve, registry_refresh_seconds=options.registry_ttl_sec)
+        config = replace(config, fastserve=section)
+    server_config = _uvicorn_config(config, options)
+    _check_certificate(options)
+    FeatureStore(config=config).close()
+    with contextlib.closing(_listen(options.host, options.port)) as listener, _quiet_end():
+        scheme = "https" if options.tls_cert_path else "http"
+        host, port = listener.getsockname()[:2]
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        logging.getLogger("uvicorn.error").info(
+            "project %s on %s, documentation at %s/docs", config.project, address, address
+        )
+        _run(server_config, listener)
+
+
+def _uvicorn_config(config: Config, options: ServeOptions) -> uvicorn.Config:
+    try:
+        import uvicorn
+
+        from fastserve.server.app import create_app
+    except ModuleNotFoundError as exc:
+        raise FastserveError(
+            f"{exc.name} is not installed, the server needs it: pip install 'fastserve[server]'"
+        ) from None
+    return uvicorn.Config(
+        functools.partial(create_app, config=config),
+        factory=True,
+        interface="asgi3",
+        lifespan="on",
+        ws="none",
+        workers=options.process_count,
+        access_log=options.access_log,
+        log_level=options.log_level,
+        log_config=_log_config(uvicorn.config.LOGGING_CONFIG, options.log_level),
+        # uvicorn refuses when there are so many, the one that asks included.
+        limit_concurrency=options.worker_connections + 1,
+        timeout_keep_alive=options.keep_alive_timeout,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=BACKLOG,
+        ssl_keyfile=options.tls_key_path or None,
+        ssl_certfile=options.tls_cert_path or None,
+        **_recycling(options),
+    )
+
+
+def _recycling(options: ServeOptions) -> dict[str, Any]:
+    if not options.max_requests:
+        return {}
+    return {"limit_max_requests": options.max_requests, "limit_max_requests_jitter": options.max_requests_jitter}
+
+
+def _log_config(uvicorns: dict[str, Any], level: str) -> dict[str, Any]:
+    """Our own messages go where uvicorn's go; each worker sets this up for itself."""
+    ours = copy.deepcopy(uvicorns)
+    ours["loggers"]["fastserve"] = {"handlers": ["default"], "level": level.upper(), "propagate": False}
+    return ours
+
+
+def _check_certificate(options: ServeOptions) -> None:
+    if not options.tls_cert_path:
+        return
+    for path in (options.tls_cert_path, options.tls_key_path):
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as exc:
+            raise FastserveError(f"{path} cannot be read: {exc.strerror}") from None
+    try:
+        # The password keeps an encrypted key from asking for one on the terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(options.tls_cert_path, options.tls_key_path, password=lambda: b"")
+    except (ssl.SSLError, ValueError) as exc:
+        reason = getattr(exc, "reason", None) or exc
+        files = f"certificate {options.tls_cert_path} and key {options.tls_key_path}"
+        raise FastserveError(f"{files} cannot be used: {reason}") from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        # Now and not in the workers: only a listening socket keeps others off the port.
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as exc:
+        listener.close()
+        raise FastserveError(f"cannot listen on {host}:{port}: {getattr(exc, 'strerror', None) or exc}") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _run(config: uvicorn.Config, listener: socket.socket) -> None:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    server = uvicorn.Server(config)
+    if config.workers == 1 and not config.limit_max_requests:
+        server.run([listener])
+        if not server.started:
+            raise FastserveError("the server did not start; the log says why")
+        return
+    # A worker that ends after its last request needs somebody who starts the next.
+    needs_target = "target" in inspect.signature(Multiprocess).parameters  # uvicorn before 0.51
+    extra: dict[str, Any] = {"target": server.run} if needs_target else {}
+    Multiprocess(config, sockets=[listener], **extra).run()
+
+
+@contextlib.contextmanager
+def _quiet_end() -> Iterator[None]:
+    """uvicorn finishes its work on SIGTERM and SIGINT and then raises the signal again; here that is the normal end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,32 @@
+"""Online stores. `open_store` picks one; each is imported only when it is configured."""
+
+from __future__ import annotations
+
+from fastserve.config import Config, RedisConfig, SqliteConfig
+from fastserve.errors import ConfigError, NotSupportedError
+from fastserve.stores.base import Store
+
+__all__ = ["Store", "open_store"]
+
+
+def open_store(config: Config) -> Store:
+    """Return the configured online store; nothing is connected before the first read.
+
+    Raises:
+        ConfigError: no online store is configured.
+        NotSupportedError: this store, or this kind of Redis, is not supported.
+    """
+    store = config.online_store
+    if isinstance(store, RedisConfig):
+        if store.redis_type != "redis":
+            raise NotSupportedError(f"online_store.redis_type: {store.redis_type} is not supported; only 'redis' is")
+        from fastserve.stores.redis import RedisStore
+
+        return RedisStore(store.connection)
+    if isinstance(store, SqliteConfig):
+        from fastserve.stores.sqlite import SqliteStore
+
+        return SqliteStore(store.path, config.project)
+    if store is None:
+        raise ConfigError("online_store: none is configured, so there is nothing to read from")
+    raise NotSupportedError(f"online_store.type: {store.type} is not supported")

@@ -1,0 +1,259 @@
+"""One thin connection to Redis: connect, handshake, send commands, read replies, never past the deadline.
+
+Replies that have the expected shape go into the batch as raw bytes; hiredis parses everything else.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from typing import Any
+
+import hiredis
+
+from fastserve._core import Batch, UnusualReply
+from fastserve.config import RedisConnection
+from fastserve.errors import StoreError, StoreTimeoutError
+
+__all__ = ["Connection", "ConnectionLost"]
+
+RECEIVE_BYTES = 1 << 17
+
+
+class ConnectionLost(StoreError):
+    """The connection ended before anything was answered."""
+
+
+class Connection:
+    """A connection, closed at first. Not thread-safe; after any error, also in `open`, it must be closed.
+
+    Attributes:
+        name: what errors call the server.
+    """
+
+    _sock: socket.socket
+    _poll: select.poll
+
+    def __init__(self, options: RedisConnection):
+        self.name = options.name
+        self.is_open = False
+        self._options = options
+
+    def open(self) -> float:
+        """Connect, authenticate and select the database, all within `socket_connect_timeout`; return the seconds taken.
+
+        The time to look up the name of a host is not limited: the system's resolver decides.
+
+        Raises:
+            StoreError: naming the server: refused, unknown host, wrong password, failed TLS handshake.
+            StoreTimeoutError: no answer in time.
+        """
+        start = time.monotonic()
+        timeout = self._options.socket_connect_timeout
+        try:
+            self._sock = _connect(self._options, start + timeout)
+        except TimeoutError as exc:
+            raise StoreTimeoutError(f"{self.name}: no connection within {timeout:g} s") from exc
+        except (OSError, ValueError) as exc:  # ValueError: a host name that the resolver does not even take
+            raise StoreError(f"{self.name}: cannot connect: {_reason(exc)}") from exc
+        self.is_open = True
+        self._poll = select.poll()
+        self._poll.register(self._sock.fileno(), select.POLLIN)
+        self._handshake(start + timeout)
+        return time.monotonic() - start
+
+    def _handshake(self, deadline: float) -> None:
+        if self._options.username or self._options.password:
+            self._authenticate(deadline)
+        if self._options.db:
+            self.call(deadline, "SELECT", self._options.db)
+
+    def _authenticate(self, deadline: float) -> None:
+        user = [self._options.username] if self._options.username else []
+        self.call(deadline, "AUTH", *user, self._options.password or "")
+
+    def is_quiet(self) -> bool:
+        """Whether the connection still stands, and no reply has come that nobody asked for."""
+        return not self._poll.poll(0)
+
+    def call(self, deadline: float, command: str, *arguments: str | int) -> Any:
+        """Send one command and return its reply, bytes for text. An error reply raises StoreError."""
+        words: Any = (command, *arguments)
+        self._send(hiredis.pack_command(words), deadline)
+        reply = self._parsed_reply(hiredis.Reader(), deadline, command)
+        if isinstance(reply, hiredis.ReplyError):
+            raise StoreError(f"{self.name}: {command}: {self._masked(str(reply))}")
+        return reply
+
+    def _masked(self, text: str) -> str:
+        """A server that does not know a command repeats its arguments, which may be the password."""
+        return text.replace(self._options.password, "***") if self._options.password else text
+
+    def read(self, batch: Batch, deadline: float) -> None:
+        """Send the batch's commands and feed it the replies.
+
+        Raises:
+            ConnectionLost: closed before the first byte of a reply.
+            StoreTimeoutError: not done at `deadline` (of `time.monotonic`).
+            StoreError: Redis answered with an error, or the connection broke.
+        """
+        answered = False
+        try:
+            while (commands := batch.commands()) is not None:
+                self._send(commands, deadline)
+                done = False
+                while not done:
+                    data = self._receive(deadline)
+                    answered = True
+                    done = self._feed(batch, data, deadline)
+        except ConnectionLost as exc:
+            if answered:
+                raise StoreError(f"{exc}, in the middle of its answer") from exc
+            raise
+
+    def _feed(self, batch: Batch, data: bytes, deadline: float) -> bool:
+        try:
+            return batch.feed(data)
+        except UnusualReply as exc:
+            place = f", entity key {exc.key.hex()}"
+            reader = hiredis.Reader()
+            reader.feed(exc.rest)
+            reply = self._parsed_reply(reader, deadline, f"HMGET{place}")
+            raise StoreError(f"{self.name}: HMGET{place}: {_fault(reply)}") from None
+
+    def _parsed_reply(self, reader: hiredis.Reader, deadline: float, command: str) -> Any:
+        """Return the reply, or the ReplyError that it is."""
+        try:
+            while (reply := reader.gets()) is False:
+                reader.feed(self._receive(deadline))
+        except hiredis.ProtocolError as exc:
+            raise StoreError(f"{self.name}: {command}: the answer is not RESP: {exc}") from exc
+        except ConnectionLost as exc:
+            raise ConnectionLost(f"{exc}, while answering {command}") from exc
+        return reply
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        self._limit(deadline)
+        try:
+            self._sock.sendall(data)
+        except TimeoutError as exc:
+            raise self._timeout() from exc
+        except OSError as exc:
+            raise ConnectionLost(f"{self.name}: {_reason(exc)}") from exc
+
+    def _receive(self, deadline: float) -> bytes:
+        """Return at least one byte."""
+        self._limit(deadline)
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except TimeoutError as exc:
+            raise self._timeout() from exc
+        except OSError as exc:
+            raise ConnectionLost(f"{self.name}: {_reason(exc)}") from exc
+        if not data:
+            raise ConnectionLost(f"{self.name}: the server closed the connection")
+        return data
+
+    def _limit(self, deadline: float) -> None:
+        """Let the next operation on the socket take no longer than what is left."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise self._timeout()
+        self._sock.settimeout(left)
+
+    def _timeout(self) -> StoreTimeoutError:
+        return StoreTimeoutError(f"{self.name}: no answer within the deadline (socket_timeout)")
+
+    def close(self) -> None:
+        """Close the socket; whatever the server still sends is lost."""
+        if self.is_open:
+            self._sock.close()
+
+
+def _reason(exc: Exception) -> str:
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+
+
+def _fault(reply: Any) -> str:
+    """What is wrong with a reply; not what is in it, for values are nobody's business but the caller's."""
+    if isinstance(reply, hiredis.ReplyError):
+        return str(reply)
+    shape = f"an array of {len(reply)}" if isinstance(reply, list) else f"not an array but {type(reply).__name__}"
+    return f"unexpected reply, {shape}"
+
+
+# --- connecting ------------------------------------------------------------------------------------------------------
+
+
+def _connect(options: RedisConnection, deadline: float) -> socket.socket:
+    if options.unix_socket_path:
+        return _connected(socket.AF_UNIX, options.unix_socket_path, _left(deadline))
+    sock = _connect_tcp(options, deadline)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if not options.ssl:
+            return sock
+        context = _tls_context(options)
+        sock.settimeout(_left(deadline))
+        return context.wrap_socket(sock, server_hostname=options.host)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _connect_tcp(options: RedisConnection, deadline: float) -> socket.socket:
+    """Try the addresses of the host in turn; each may take its share of the time that is left."""
+    addresses = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
+    for untried, (family, *_, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        try:
+            return _connected(family, address, _left(deadline) / untried)
+        except OSError:
+            if untried == 1:
+                raise
+    raise OSError("the host has no address")
+
+
+def _connected(family: int, address: Any, timeout: float) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(address)
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _tls_context(options: RedisConnection) -> ssl.SSLContext:
+    context = _trusting(options)
+    if options.ssl_cert_reqs == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.check_hostname = options.ssl_check_hostname
+        context.verify_mode = ssl.CERT_OPTIONAL if options.ssl_cert_reqs == "optional" else ssl.CERT_REQUIRED
+    if options.ssl_certfile:
+        try:
+            # With no password given, OpenSSL would ask for that of an encrypted key on the terminal.
+            context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile, password="")
+        except OSError as exc:
+            files = f"ssl_certfile {options.ssl_certfile}, ssl_keyfile {options.ssl_keyfile}"
+            raise OSError(f"{files}: {_reason(exc)}") from exc
+    return context
+
+
+def _trusting(options: RedisConnection) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=options.ssl_ca_certs)
+    except OSError as exc:
+        raise OSError(f"ssl_ca_certs {options.ssl_ca_certs}: {_reason(exc)}") from exc

@@ -1,0 +1,178 @@
+"""On-demand feature views: their code is loaded once, when a plan is compiled, and run on whole columns.
+
+Whoever can write the registry can run code here, exactly as with Feast; `fastserve: {allow_on_demand: false}` in
+feature_store.yaml forbids it.
+"""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastserve._core import Batch, Slot, encode_column, key_values, slot_values
+from fastserve.errors import NotSupportedError, RequestDataNotFoundInEntityRowsException, TransformError
+from fastserve.model import OnDemandFeatureView, UserDefinedFunction
+
+__all__ = ["Transform", "load_function", "run_transforms"]
+
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """One on-demand feature view of a plan.
+
+    Args:
+        inputs: (source view, feature, slot) of each feature it declares.
+        request_data: columns of the request it declares.
+        outputs: (name in its result, name in the answer, ValueType).
+    """
+
+    view: OnDemandFeatureView
+    function: Callable[[Any], Any]
+    inputs: tuple[tuple[str, str, Slot], ...]
+    request_data: tuple[str, ...]
+    outputs: tuple[tuple[str, str, int], ...]
+
+
+def run_transforms(batch: Batch, transforms: tuple[Transform, ...]) -> None:
+    """Compute the outputs of the transforms and put them into the batch.
+
+    Raises:
+        RequestDataNotFoundInEntityRowsException: the request lacks a column that a transform declares.
+        TransformError: the function failed, or did not return what it must.
+    """
+    request_data: Columns = batch.request_data or {}
+    missing = {name for t in transforms for name in t.request_data if name not in request_data}
+    if missing and batch.n_rows:
+        raise RequestDataNotFoundInEntityRowsException(missing)
+    for transform in transforms:
+        result = _call(transform, _inputs(batch, transform, request_data), batch.n_rows) if batch.n_rows else {}
+        _store_outputs(batch, transform, result)
+
+
+def _inputs(batch: Batch, transform: Transform, request_data: Columns) -> Columns:
+    """Return new lists for each function: it may change them."""
+    columns = {**key_values(batch), **{name: list(request_data[name]) for name in transform.request_data}}
+    for view, feature, slot in transform.inputs:
+        columns[feature] = slot_values(batch, slot)
+        columns[f"{view}__{feature}"] = columns[feature].copy()
+    return columns
+
+
+def _call(transform: Transform, columns: Columns, n_rows: int) -> Mapping[str, Any]:
+    try:
+        if transform.view.mode == "pandas":
+            return _call_pandas(transform, columns)
+        if transform.view.singleton:
+            return _call_singleton(transform, columns, n_rows)
+        result = transform.function(columns)
+        if not isinstance(result, Mapping):
+            raise TypeError(f"the function must return a dict, it returned {type(result).__name__}")
+        return result
+    except Exception as exc:  # the function is the user's: it may raise anything
+        raise TransformError(f"on-demand feature view {transform.view.name}: {type(exc).__name__}: {exc}") from exc
+
+
+def _call_pandas(transform: Transform, columns: Columns) -> Mapping[str, Any]:
+    import pandas as pd
+
+    result = transform.function(pd.DataFrame(columns))
+    return {str(name): result[name].tolist() for name in result.columns}
+
+
+def _call_singleton(transform: Transform, columns: Columns, n_rows: int) -> Mapping[str, Any]:
+    """Call the function once per row, with scalars."""
+    rows = [transform.function({name: values[row] for name, values in columns.items()}) for row in range(n_rows)]
+    return {name: [row[name] for row in rows] for name, _, _ in transform.outputs}
+
+
+def _store_outputs(batch: Batch, transform: Transform, result: Mapping[str, Any]) -> None:
+    for name, output, value_type in transform.outputs:
+        place = f"on-demand feature view {transform.view.name}, output {name}"
+        values = _output(result, name, place) if batch.n_rows else []
+        if len(values) != batch.n_rows:
+            raise TransformError(f"{place} has {len(values)} values for {batch.n_rows} rows")
+        try:
+            batch.set_computed(output, encode_column(values, value_type, name))
+        except (TypeError, ValueError) as exc:
+            raise TransformError(f"{place}: {exc}") from exc
+
+
+def _output(result: Mapping[str, Any], name: str, place: str) -> list[Any]:
+    if name not in result:
+        raise TransformError(f"{place} is missing; the function returned {sorted(map(str, result))}")
+    values = result[name]
+    if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
+        raise TransformError(f"{place} must have one value per row, it is {type(values).__name__} {values!r:.40}")
+    return list(values)
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+
+def load_function(view: OnDemandFeatureView, allowed: bool = True) -> Callable[[Any], Any]:
+    """Return the function of an on-demand feature view: from its source text, else from its pickle.
+
+    Raises:
+        NotSupportedError: the mode is neither "python" nor "pandas", it aggregates, or `allowed` is false.
+        TransformError: neither form can be loaded.
+    """
+    place = f"on-demand feature view {view.name}"
+    if not allowed:
+        raise NotSupportedError(f"{place}: 'fastserve.allow_on_demand' is false in feature_store.yaml")
+    if view.has_aggregations or view.mode not in ("python", "pandas"):
+        kind = "aggregations" if view.has_aggregations else f"mode {view.mode!r}"
+        raise NotSupportedError(f"{place}: {kind} of on-demand feature views are not supported")
+    if view.udf is None:
+        raise TransformError(f"{place} has no function in the registry")
+    try:
+        return _from_source(view.udf)
+    except Exception as source_error:  # executing text from the registry may raise anything
+        return _from_pickle(view.udf, place, source_error)
+
+
+def _from_source(udf: UserDefinedFunction) -> Callable[[Any], Any]:
+    """Execute the text of the function without its decorators, in a namespace with pandas, NumPy and typing."""
+    tree = ast.parse(textwrap.dedent(udf.body_text))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    for node in functions:
+        node.decorator_list.clear()
+    namespace = _namespace(udf.body_text)
+    exec(compile(tree, f"<{udf.name}>", "exec"), namespace)
+    found = namespace.get(udf.name) or (namespace[functions[0].name] if functions else None)
+    if not callable(found):
+        raise ValueError(f"no function {udf.name} in the source text")
+    function: Callable[[Any], Any] = found
+    return function
+
+
+def _namespace(text: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {name: getattr(typing, name) for name in typing.__all__}
+    # pandas takes half a second to import, so only code that may use it pays for it.
+    if any(name in text for name in ("pd", "pandas", "np", "numpy")):
+        import numpy as np
+        import pandas as pd
+
+        namespace.update(np=np, numpy=np, pd=pd, pandas=pd)
+    return namespace
+
+
+def _from_pickle(udf: UserDefinedFunction, place: str, source_error: Exception) -> Callable[[Any], Any]:
+    if not udf.body:
+        raise TransformError(f"{place}: the source text does not load: {source_error}") from source_error
+    try:
+        import dill
+    except ImportError:
+        raise TransformError(
+            f"{place}: the source text does not load ({source_error}) and reading the pickle needs the package dill"
+        ) from source_error
+    try:
+        function: Callable[[Any], Any] = dill.loads(udf.body)
+    except Exception as exc:  # a pickle of another Python version may raise anything
+        raise TransformError(f"{place}: neither source text ({source_error}) nor pickle ({exc}) loads") from exc
+    return function

@@ -1,0 +1,348 @@
+"""A bank, as a Feast repository: what both sides are asked about.
+
+The Parquet files that the sources name are written by `rows.py`; the rows of `everything` go straight into the store.
+"""
+
+from datetime import timedelta
+
+import pandas as pd
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, RequestSource, ValueType
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import (
+    Array,
+    Bool,
+    Bytes,
+    Decimal,
+    Float32,
+    Float64,
+    ImageBytes,
+    Int32,
+    Int64,
+    Json,
+    Map,
+    PdfBytes,
+    ScalarMap,
+    Set,
+    String,
+    Struct,
+    TimeUuid,
+    UnixTimestamp,
+    Uuid,
+    ZonedTimestamp,
+)
+
+# --- entities: a key of every type that can be one -------------------------------------------------------------------
+
+customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING, tags={"pii": "yes"})
+account = Entity(name="account", join_keys=["account_no"], value_type=ValueType.INT64)
+merchant = Entity(name="merchant", join_keys=["merchant_id"], value_type=ValueType.STRING)
+branch = Entity(name="branch", join_keys=["branch_no"], value_type=ValueType.INT32)
+terminal = Entity(name="terminal", join_keys=["terminal_id"], value_type=ValueType.BYTES)
+business_day = Entity(name="business_day", join_keys=["day"], value_type=ValueType.UNIX_TIMESTAMP)
+
+KEYS = {
+    customer: Field(name="customer_id", dtype=String),
+    account: Field(name="account_no", dtype=Int64),
+    merchant: Field(name="merchant_id", dtype=String),
+    branch: Field(name="branch_no", dtype=Int32),
+    terminal: Field(name="terminal_id", dtype=Bytes),
+    business_day: Field(name="day", dtype=UnixTimestamp),
+}
+
+
+def source(name, **options):
+    return FileSource(name=f"{name}_file", path=f"data/{name}.parquet", timestamp_field="at", **options)
+
+
+def view(name, entities, ttl=timedelta(0), source_=None, **features):
+    schema = [KEYS[entity] for entity in entities] + [Field(name=n, dtype=dtype) for n, dtype in features.items()]
+    return FeatureView(name=name, entities=entities, ttl=ttl, source=source_ or source(name), schema=schema)
+
+
+# --- views -----------------------------------------------------------------------------------------------------------
+
+customer_profile = view(
+    "customer_profile",
+    [customer],
+    age=Int32,
+    income=Float64,
+    segment=String,
+    is_vip=Bool,
+    opened_at=UnixTimestamp,
+    nicknames=Array(String),
+)
+card_pushes = PushSource(name="card_pushes", batch_source=source("card_activity", created_timestamp_column="written"))
+card_activity = view(
+    "card_activity",
+    [customer],
+    timedelta(days=1),
+    card_pushes,
+    spend_sum=Float64,
+    txn_count=Int64,
+    avg_ticket=Float32,
+    last_seen=UnixTimestamp,
+)
+# Some rows are of 2004, others of 2025: both sides of this ttl.
+credit_score = view(
+    "credit_score", [customer], timedelta(days=3650), score=Float32, limits=Array(Int64), grade=String
+)
+account_balance = view(
+    "account_balance",
+    [account],
+    source_=source("account_balance", field_mapping={"bal": "balance", "cur": "currency"}),
+    balance=Float64,
+    history=Array(Float64),
+    currency=String,
+    overdrawn=Bool,
+    **{"größter_eingang": Float64},
+)
+account_merchant = view(
+    "account_merchant", [merchant, account], spend=Float64, visits=Int64, last_note=String, merchant_age=Int32
+)
+merchant_stats = view("merchant__stats", [merchant], refunds=Int32, n__min=Int64, open_days=Array(Bool))
+branch_load = view("branch_load", [branch], queue=Int32, waits=Array(Float32), staff=Array(String))
+terminal_health = view("terminal_health", [terminal], firmware=Bytes, uptime=Float64)
+day_calendar = view("day_calendar", [business_day], is_holiday=Bool, day_name=String)
+visit = view("visit", [customer, branch, business_day], timedelta(days=36500), visit_count=Int64, purposes=Array(String))
+fx_rates = view("fx_rates", [], eur_usd=Float64, as_of=String, curve=Array(Float32))
+base_rates = view("base_rates", [], timedelta(days=1), base_rate=Float32, decided_at=UnixTimestamp)
+
+STREET = {"street": String, "number": Int64}
+everything = view(
+    "everything",
+    [customer],
+    f_bytes=Bytes,
+    f_string=String,
+    f_int32=Int32,
+    f_int64=Int64,
+    f_double=Float64,
+    f_float=Float32,
+    f_bool=Bool,
+    f_time=UnixTimestamp,
+    f_zoned=ZonedTimestamp,
+    f_uuid=Uuid,
+    f_time_uuid=TimeUuid,
+    f_decimal=Decimal,
+    f_json=Json,
+    f_map=Map,
+    f_struct=Struct(STREET),
+    f_scalar_map=ScalarMap,
+    f_pdf=PdfBytes,
+    f_image=ImageBytes,
+    l_bytes=Array(Bytes),
+    l_string=Array(String),
+    l_int32=Array(Int32),
+    l_int64=Array(Int64),
+    l_double=Array(Float64),
+    l_float=Array(Float32),
+    l_bool=Array(Bool),
+    l_time=Array(UnixTimestamp),
+    l_uuid=Array(Uuid),
+    l_time_uuid=Array(TimeUuid),
+    l_decimal=Array(Decimal),
+    l_json=Array(Json),
+    l_map=Array(Map),
+    l_struct=Array(Struct(STREET)),
+    l_list=Array(Array(Int64)),
+    l_set=Array(Set(String)),
+    s_bytes=Set(Bytes),
+    s_string=Set(String),
+    s_int32=Set(Int32),
+    s_int64=Set(Int64),
+    s_double=Set(Float64),
+    s_float=Set(Float32),
+    s_bool=Set(Bool),
+    s_time=Set(UnixTimestamp),
+    s_uuid=Set(Uuid),
+    s_time_uuid=Set(TimeUuid),
+    s_decimal=Set(Decimal),
+    s_list=Set(Array(Int64)),
+)
+
+
+def tier(**features):
+    """A view that is applied in three versions, one after the other."""
+    return view("tier", [customer], **features)
+
+
+TIERS = [
+    tier(tier_name=String),
+    tier(tier_name=String, tier_points=Int64),
+    tier(tier_points=Int64, tier_since=UnixTimestamp),
+]
+
+# --- on-demand views -------------------------------------------------------------------------------------------------
+
+payment = RequestSource(name="payment", schema=[Field(name="amount", dtype=Float64)])
+letter = RequestSource(name="letter", schema=[Field(name="title", dtype=String), Field(name="copies", dtype=Int64)])
+
+
+@on_demand_feature_view(
+    sources=[card_activity, payment],
+    schema=[Field(name="ratio", dtype=Float64), Field(name="is_large", dtype=Bool), Field(name="steps", dtype=Array(Int64))],
+    mode="python",
+)
+def amount_ratio(inputs):
+    pairs = list(zip(inputs["amount"], inputs["card_activity__spend_sum"]))
+    return {
+        "ratio": [a / s if a is not None and s else None for a, s in pairs],
+        "is_large": [None if s is None else (a or 0) > s for a, s in pairs],
+        "steps": [[int(a)] * 2 if a is not None else None for a, _ in pairs],
+    }
+
+
+@on_demand_feature_view(
+    sources=[card_activity, payment],
+    schema=[Field(name="doubled", dtype=Float64), Field(name="count_text", dtype=String), Field(name="late", dtype=Bool)],
+    mode="pandas",
+)
+def amount_scaled(inputs: pd.DataFrame) -> pd.DataFrame:
+    frame = pd.DataFrame()
+    frame["doubled"] = inputs["amount"] * 2
+    frame["count_text"] = inputs["txn_count"].map(lambda n: "none" if pd.isna(n) else f"{int(n)} payments")
+    frame["late"] = inputs["card_activity__txn_count"].isna()
+    return frame
+
+
+@on_demand_feature_view(
+    sources=[credit_score, account_balance],
+    schema=[Field(name="headroom", dtype=Float64), Field(name="limit_texts", dtype=Array(String))],
+    mode="python",
+)
+def headroom(inputs: dict) -> dict:
+    def first(limits):
+        return limits[0] if limits else 0
+
+    return {
+        "headroom": [None if b is None else first(ls) + b for ls, b in zip(inputs["limits"], inputs["balance"])],
+        "limit_texts": [[str(n) for n in ls or []] for ls in inputs["credit_score__limits"]],
+    }
+
+
+@on_demand_feature_view(
+    sources=[customer_profile],
+    schema=[
+        Field(name="age_next", dtype=Int64),
+        Field(name="segment_upper", dtype=String),
+        Field(name="open_year", dtype=Int64),
+        Field(name="income_k", dtype=Float32),
+        Field(name="nickname_count", dtype=Int32),
+    ],
+    mode="pandas",
+)
+def profile_summary(inputs: pd.DataFrame) -> pd.DataFrame:
+    frame = pd.DataFrame(index=inputs.index)
+    frame["age_next"] = inputs["age"].map(lambda age: 0 if pd.isna(age) else int(age) + 1)
+    frame["segment_upper"] = inputs["segment"].map(lambda s: s.upper() if isinstance(s, str) else None)
+    frame["open_year"] = inputs["opened_at"].map(lambda t: t.year if hasattr(t, "year") and not pd.isna(t) else -1)
+    frame["income_k"] = (pd.to_numeric(inputs["income"]) / 1000).astype("float32")
+    frame["nickname_count"] = inputs["nicknames"].map(lambda names: 0 if names is None else len(names)).astype("int32")
+    return frame
+
+
+@on_demand_feature_view(
+    sources=[customer_profile, letter],
+    schema=[Field(name="greeting", dtype=String), Field(name="pages", dtype=Int64)],
+    mode="python",
+    singleton=True,
+)
+def greeting_letter(inputs):
+    names = inputs["nicknames"] or ["customer"]
+    return {"greeting": f"{inputs['title']} {names[0]}", "pages": (inputs["copies"] or 1) * len(names)}
+
+
+@on_demand_feature_view(
+    sources=[fx_rates, payment], schema=[Field(name="amount_usd", dtype=Float64)], mode="python"
+)
+def converted(inputs):
+    return {"amount_usd": [a * r if a is not None and r else None for a, r in zip(inputs["amount"], inputs["eur_usd"])]}
+
+
+@on_demand_feature_view(
+    entities=[customer],
+    sources=[customer_profile],
+    schema=[Field(name="customer_id", dtype=String), Field(name="band", dtype=String), Field(name="band_floor", dtype=Int64)],
+    mode="python",
+    write_to_online_store=True,
+)
+def income_band(inputs):
+    floors = [None if i is None or i != i else int(i // 10_000) * 10_000 for i in inputs["income"]]
+    return {"band": [None if f is None else f"from {f}" for f in floors], "band_floor": floors}
+
+
+# --- services --------------------------------------------------------------------------------------------------------
+
+
+def party(view_, name, key):
+    return view_.with_name(name).with_join_key_map({"customer_id": key})
+
+
+fraud_v1 = FeatureService(
+    name="fraud_v1", features=[card_activity, customer_profile[["segment", "age"]]], tags={"tier": "1"}
+)
+transfer_v1 = FeatureService(
+    name="transfer_v1",
+    features=[
+        party(customer_profile[["age", "segment"]], "payer", "payer_id"),
+        party(customer_profile[["age", "segment"]], "payee", "payee_id"),
+        party(credit_score[["score"]], "payee_credit", "payee_id"),
+    ],
+)
+pairs_v1 = FeatureService(
+    name="pairs_v1",
+    features=[
+        account_merchant[["spend"]].with_name("outgoing").with_join_key_map({"account_no": "from_account"}),
+        account_merchant[["visits"]]
+        .with_name("incoming")
+        .with_join_key_map({"account_no": "to_account", "merchant_id": "shop_id"}),
+        account_balance[["balance"]].with_join_key_map({"account_no": "from_account"}),
+    ],
+)
+checkout_v1 = FeatureService(name="checkout_v1", features=[card_activity[["txn_count"]], amount_ratio, amount_scaled])
+renamed_v1 = FeatureService(
+    name="renamed_v1", features=[amount_scaled.with_name("scaled"), customer_profile[["age"]].with_name("person")]
+)
+summary_v1 = FeatureService(name="summary_v1", features=[profile_summary[["open_year", "age_next"]], headroom])
+visits_v1 = FeatureService(name="visits_v1", features=[visit, fx_rates, base_rates, branch_load[["queue"]]])
+bands_v1 = FeatureService(
+    name="bands_v1",
+    features=[income_band[["band_floor", "band"]], customer_profile[["income"]], TIERS[-1][["tier_points"]]],
+)
+everything_v1 = FeatureService(name="everything_v1", features=[everything, merchant_stats])
+pinned_v1 = FeatureService(name="pinned_v1", features=["tier@v1", "card_activity"])
+fast_v1 = FeatureService(
+    name="fast_v1",
+    features=[card_activity, customer_profile[["segment", "nicknames"]], credit_score[["score"]]],
+    precompute_online=True,
+)
+
+VIEWS = [
+    customer_profile,
+    card_activity,
+    credit_score,
+    account_balance,
+    account_merchant,
+    merchant_stats,
+    branch_load,
+    terminal_health,
+    day_calendar,
+    visit,
+    fx_rates,
+    base_rates,
+    everything,
+]
+ON_DEMAND = [amount_ratio, amount_scaled, headroom, profile_summary, greeting_letter, converted, income_band]
+SERVICES = [
+    fraud_v1,
+    transfer_v1,
+    pairs_v1,
+    checkout_v1,
+    renamed_v1,
+    summary_v1,
+    visits_v1,
+    bands_v1,
+    everything_v1,
+    pinned_v1,
+    fast_v1,
+]
+OBJECTS = [*KEYS, card_pushes, *VIEWS, *ON_DEMAND, *SERVICES]

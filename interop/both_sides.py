@@ -1,0 +1,61 @@
+"""Feast and fastserve in one process, in the environment that has both.
+
+    python -m interop.both_sides FIRST QUESTIONS FEASTS OURS META REPO
+
+FIRST, "feast" or "fastserve", is imported before the other. Both answer the same questions in turn, into two files; META
+gets where the packages come from.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from interop.exchange import Json, Question, answer, read_lines, write_lines
+
+
+def main(first: str, questions: str, feasts: str, ours: str, meta: str, repo: str) -> None:
+    """Import both, ask both, and look at the protobuf messages of both."""
+    for package in sorted(("feast", "fastserve"), key=lambda name: name != first):
+        importlib.import_module(package)
+    pairs = list(answers(Path(questions), Path(repo)))
+    write_lines(Path(feasts), (pair[0] for pair in pairs))
+    write_lines(Path(ours), (pair[1] for pair in pairs))
+    Path(meta).write_text(json.dumps(facts_about_the_process()))
+
+
+def answers(questions: Path, repo: Path) -> Iterator[tuple[Json, Json]]:
+    """Yield both answers to each question, by stores that live side by side."""
+    import fastserve
+    import feast
+
+    from interop import fastserve_side, feast_side
+
+    theirs = feast.FeatureStore(repo_path=str(repo))
+    with fastserve.FeatureStore(repo_path=repo) as ours:
+        for question in map(Question.from_json, read_lines(questions)):
+            yield (
+                answer(question, lambda q: feast_side.ask(theirs, q)),
+                answer(question, lambda q: fastserve_side.ask(ours, q)),
+            )
+
+
+def facts_about_the_process() -> Json:
+    """Where the packages come from, and whether their messages live side by side in protobuf's one pool."""
+    import fastserve
+    import feast
+    from fastserve.registry.schema_pb2 import GetOnlineFeaturesResponse as Ours
+    from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse as Theirs
+    from google.protobuf import descriptor_pool
+
+    names = [Ours.DESCRIPTOR.full_name, Theirs.DESCRIPTOR.full_name]
+    pool = descriptor_pool.Default()
+    assert [pool.FindMessageTypeByName(name).full_name for name in names] == names
+    return {"fastserve": fastserve.__file__, "feast": feast.__file__, "messages": names}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

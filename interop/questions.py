@@ -1,0 +1,239 @@
+"""Random questions about a repository; the same for the same seed.
+
+Left out, because Feast's answers to them are wrong beyond comparison:
+- references with equal names in the answer (refused by both), or with the name of a source feature of an on-demand view
+  (Feast mixes the two up);
+- numbers of different kinds in one column of request data (Feast cuts them to the kind of the first);
+- protobuf Values of other keys than text and integers, or for columns without a declared type (Feast refuses them);
+- some but not all join keys of a view (Feast looks up another, shorter key), no rows, null keys;
+- a service's own name of a join key before the key's real name (the later of the two wins in Feast);
+- entities by name with keys that are not of the type of their Python values (Feast looks up a key of another type);
+- on-demand views in pandas mode beside values that have no common Arrow type (Feast converts all that was asked for).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from interop.exchange import Question
+from interop.facts import Facts, Projection
+
+__all__ = ["random_questions"]
+
+UTC = timezone.utc
+MOST_ROWS_OF_SINGLETONS = 12  # each costs a request of its own
+MESSAGE_TYPES = {"STRING", "INT32", "INT64"}  # of keys that Feast takes as protobuf Values
+
+
+def random_questions(facts: Facts, seed: int, count: int) -> list[Question]:
+    """Return `count` questions."""
+    asker = Asker(facts, seed)
+    return [asker.question(str(number)) for number in range(count)]
+
+
+@dataclass
+class Needs:
+    """What a question must bring.
+
+    Attributes:
+        keys, data: column -> value type: join keys, and request data of on-demand views.
+        anchors: views and the columns of their join keys; rows that are known are taken from there.
+    """
+
+    keys: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    anchors: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+
+class Asker(random.Random):
+    """Makes questions."""
+
+    def __init__(self, facts: Facts, seed: int):
+        super().__init__(seed)
+        self.facts = facts
+
+    def chance(self, share: float) -> bool:
+        return self.random() < share
+
+    # --- what is asked for ---
+
+    def question(self, id_: str) -> Question:
+        """Return one question."""
+        asked: dict[str, Any] = {"id": id_, "full_feature_names": self.chance(0.4), "versions": self.chance(0.2)}
+        if self.chance(0.35):
+            asked["service"] = self.choice(sorted(self.facts.services))
+        else:
+            asked["features"] = self.references()
+        draft = self.with_distinct_names(Question(entities={}, **asked))
+        return self.with_entities(draft)
+
+    def references(self) -> tuple[str, ...]:
+        views = [*self.facts.views, *self.facts.on_demand]
+        # A question about everything at once is the rarer one.
+        chosen = self.sample(sorted(views), self.choice([1, 1, 2, 2, 3, 5]))
+        if any(self.facts.on_demand.get(view, {}).get("mode") == "pandas" for view in chosen):
+            chosen = [view for view in chosen if view != "everything"]
+        references = [f"{view}:{feature}" for view in chosen for feature in self.features(view)]
+        if self.chance(0.5):
+            self.shuffle(references)
+        return tuple(references)
+
+    def features(self, view: str) -> list[str]:
+        found = sorted((self.facts.views.get(view) or self.facts.on_demand[view])["features"])
+        return self.sample(found, self.randint(1, min(len(found), 12)))
+
+    def with_distinct_names(self, draft: Question) -> Question:
+        """Use full names where short ones collide, and leave out what collides then."""
+        if self.collides(draft):
+            draft = changed(draft, full_feature_names=True)
+        while self.collides(draft):
+            draft = changed(draft, features=draft.features[1:])
+        return draft
+
+    def collides(self, draft: Question) -> bool:
+        names = [output.name for output in self.facts.outputs(draft)]
+        return len(set(names)) < len(names)
+
+    # --- about whom ---
+
+    def with_entities(self, draft: Question) -> Question:
+        projections = self.facts.projections(draft)
+        needs = self.needs(projections)
+        rows = self.rows(needs, self.row_count(draft))
+        columns, types = self.keys(draft, needs, rows)
+        messages = not needs.data and types and set(types.values()) <= MESSAGE_TYPES and self.chance(0.3)
+        form = self.choice(["values", "repeated"] if messages else ["rows", "rows", "rows", "columns", "columns", "tuples"])
+        if not messages:
+            self.add_others(columns, types, len(rows))
+        columns.update({name: DATA[kind](self, len(rows)) for name, kind in needs.data.items()})
+        entities = {name: columns[name] for name in self.order(columns, projections)}
+        return changed(draft, entities=entities, form=form, types=types | needs.data)
+
+    def keys(self, draft: Question, needs: Needs, rows: list[dict[str, Any]]) -> tuple[dict[str, list[Any]], dict[str, str]]:
+        """Return columns and their types: as they are, or in other forms, or under the names of the entities."""
+        columns = {name: [row[name] for row in rows] for name in needs.keys}
+        if not draft.service and "INT32" not in needs.keys.values() and self.chance(0.07):
+            # As was once usual.
+            names = self.facts.entities
+            return {names[key]: values for key, values in columns.items()}, {names[k]: t for k, t in needs.keys.items()}
+        if self.chance(0.2):
+            columns = {name: self.disguised(values, needs.keys[name]) for name, values in columns.items()}
+            return columns, dict.fromkeys(columns, "in disguise")
+        return columns, dict(needs.keys)
+
+    def order(self, columns: dict[str, list[Any]], projections: list[Projection]) -> list[str]:
+        """Return the columns in any order, but real names before those that a service gives."""
+        mapped = {column for projection in projections for column in projection.join_key_map.values()}
+        return sorted(self.sample(list(columns), len(columns)), key=lambda name: name in mapped)
+
+    def needs(self, projections: list[Projection]) -> Needs:
+        needs = Needs(data=self.facts.request_data(projections))
+        for projection in (s for p in projections for s in self.facts.stored_projections(p)):
+            keys = self.facts.views[projection.view]["join_keys"]
+            columns = {name: projection.join_key_map.get(name, name) for name in keys}
+            needs.keys.update({columns[name]: kind for name, kind in keys.items()})
+            if columns:
+                needs.anchors.append((projection.view, columns))
+        return needs
+
+    def row_count(self, draft: Question) -> int:
+        count = self.choice([1, 1, 2, 3, 5, 8, 13, 21, 40, 60, self.choice([7, 150, 400])])
+        singletons = any(output.kind == "singleton" for output in self.facts.outputs(draft))
+        return min(count, MOST_ROWS_OF_SINGLETONS) if singletons else count
+
+    def rows(self, needs: Needs, count: int) -> list[dict[str, Any]]:
+        """Return rows in any order, some of them repeated."""
+        distinct = self.randint(1, count) if self.chance(0.4) else count
+        rows = [self.row(needs) for _ in range(distinct)]
+        rows += self.choices(rows, k=count - distinct)
+        self.shuffle(rows)
+        return rows
+
+    def row(self, needs: Needs) -> dict[str, Any]:
+        """Return one row, mostly of keys that are there together."""
+        row: dict[str, Any] = {}
+        for view, columns in self.sample(needs.anchors, len(needs.anchors)):
+            known = self.choice(self.facts.known_rows(view))
+            for name, column in columns.items():
+                row.setdefault(column, known[name])
+        for name, kind in needs.keys.items():
+            if self.chance(0.12):
+                row[name] = UNKNOWN[kind](self)
+        return row
+
+    def disguised(self, values: list[Any], kind: str) -> list[Any]:
+        """Give keys in forms that mean the same: numbers as text, times as numbers."""
+        disguises = DISGUISES.get(kind, [lambda value: value])
+        return [self.choice(disguises)(value) if self.chance(0.5) else value for value in values]
+
+    def add_others(self, columns: dict[str, list[Any]], types: dict[str, str], count: int) -> None:
+        """Add keys of other entities, which the answer repeats, and a column that nobody knows, which it does not."""
+        others = [name for name in sorted(self.facts.key_types) if name not in columns]
+        if others and self.chance(0.12):
+            for name in self.sample(others, self.randint(1, min(2, len(others)))):
+                # What no view types has the type of its values; that of a Python int is INT64.
+                kind = self.facts.key_types[name]
+                types[name] = "INT64" if kind == "INT32" else kind
+                columns[name] = [UNKNOWN[kind](self) for _ in range(count)]
+        if not columns or self.chance(0.1):
+            columns["nobody_knows"] = list(range(count))
+            types["nobody_knows"] = "INT64"
+
+
+def changed(question: Question, **changes: Any) -> Question:
+    return Question(**{**vars(question), **changes})
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+# Of keys that are not in the store.
+UNKNOWN: dict[str, Callable[[Asker], Any]] = {
+    "STRING": lambda asker: f"nobody {asker.randrange(100)} é",
+    "INT64": lambda asker: asker.randrange(-(2**63), 2**63),
+    "INT32": lambda asker: asker.randrange(-(2**31), 2**31),
+    "BYTES": lambda asker: asker.randbytes(asker.randint(1, 9)),
+    "UNIX_TIMESTAMP": lambda asker: datetime(1950, 1, 1, tzinfo=UTC) + timedelta(seconds=asker.randrange(10**9)),
+}
+
+
+def number_text(value: str) -> int | str:
+    digits = value.removeprefix("-")
+    return int(value) if digits.isascii() and digits.isdigit() and str(int(value)) == value else value
+
+
+def whole_float(value: int) -> float | int:
+    return float(value) if abs(value) < 2**53 else value
+
+
+def seconds(value: datetime) -> int:
+    return int(value.timestamp())
+
+
+DISGUISES: dict[str, list[Callable[[Any], Any]]] = {
+    "STRING": [number_text],
+    "INT64": [str, whole_float],
+    "INT32": [str, whole_float],
+    "UNIX_TIMESTAMP": [seconds, lambda value: str(seconds(value)), lambda value: value.replace(tzinfo=None)],
+}
+
+
+def amounts(asker: Asker, count: int) -> list[Any]:
+    make = (lambda: asker.randrange(10**6)) if asker.chance(0.3) else (lambda: asker.uniform(0, 1000))
+    return with_nulls(asker, [make() for _ in range(count)])
+
+
+def with_nulls(asker: Asker, values: list[Any]) -> list[Any]:
+    share = asker.choice([0.0, 0.0, 0.3])
+    return [values[0], *(None if asker.chance(share) else value for value in values[1:])]
+
+
+# Of request data.
+DATA: dict[str, Callable[[Asker, int], list[Any]]] = {
+    "DOUBLE": amounts,
+    "STRING": lambda asker, count: with_nulls(asker, [asker.choice(["Dear", "Mrs", "Μr"]) for _ in range(count)]),
+    "INT64": lambda asker, count: with_nulls(asker, [asker.randrange(5) for _ in range(count)]),
+}

@@ -1,0 +1,134 @@
+"""The processes of the comparison: redis-server, Feast's side, and the servers. Each is stopped by its own id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from interop.differences import http_answer
+from interop.exchange import Json, Question, read_lines, write_lines
+from tests.servers import free_port
+
+__all__ = ["FEAST_PYTHON", "STORES", "FeastSide", "ask_server", "make_repository", "serving"]
+
+ROOT = Path(__file__).resolve().parent.parent
+FEAST_PYTHON = Path(os.environ.get("FEAST_PYTHON") or ROOT / ".venv-feast" / "bin" / "python")
+STORES = ("redis", "sqlite")
+
+START_SECONDS = 90.0
+STOP_SECONDS = 20.0
+
+
+def make_repository(folder: Path, store: str) -> Path:
+    """Make the folder of a repository on one store; nothing is applied yet."""
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "interop" / "bank" / f"{store}.yaml", folder / "feature_store.yaml")
+    return folder
+
+
+class FeastSide:
+    """Runs Python modules in the environment that has Feast.
+
+    Args:
+        folder: for questions, answers and logs.
+        environment: variables that feature_store.yaml names.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str]):
+        self.folder = folder
+        library = folder / "lib"
+        library.mkdir(parents=True)
+        # The folder `interop` and nothing else of the project: fastserve must be the installed one.
+        (library / "interop").symlink_to(ROOT / "interop")
+        self.environment = {**os.environ, **environment, "PYTHONPATH": str(library), "PYTHONWARNINGS": "ignore"}
+
+    def run(self, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:
+        """Run `python -m ...`. Raises RuntimeError with the end of what it printed."""
+        command = [str(FEAST_PYTHON), "-m", *map(str, arguments)]
+        done = subprocess.run(
+            command,
+            env={**self.environment, **(environment or {})},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout[-4000:]}")
+
+    def prepare(self, repos: Iterable[Path]) -> None:
+        """Apply and materialize each repository, all at the same time."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda repo: self.run("interop.feast_side", "prepare", repo), repos))
+
+    def answers(self, repo: Path, questions: Sequence[Question]) -> dict[str, Json]:
+        """Return the answers of Feast's SDK by the questions' ids."""
+        asked, answered = self.folder / f"{repo.name}-questions.jsonl", self.folder / f"{repo.name}-answers.jsonl"
+        write_lines(asked, (question.to_json() for question in questions))
+        self.run("interop.feast_side", "answer", repo, asked, answered)
+        return {answer["id"]: answer for answer in read_lines(answered)}
+
+
+# --- servers ---------------------------------------------------------------------------------------------------------
+
+FEAST_SERVE = [str(FEAST_PYTHON.with_name("feast"))]
+OUR_SERVE = [sys.executable, "-c", "from fastserve.cli import main; main()"]
+
+
+@contextlib.contextmanager
+def serving(command: list[str], repo: Path, environment: dict[str, str], *options: str) -> Iterator[httpx.Client]:
+    """Start `feast serve` or `fastserve serve` on a free port and yield a client of it; stop it in the end."""
+    log = repo.with_name(f"{repo.name}-{Path(command[0]).name}.log")
+    port = free_port()
+    arguments = [*command, "-c", str(repo), "serve", "-p", str(port), "--no-access-log", *options]
+    with log.open("wb") as output, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        process = subprocess.Popen(
+            arguments, env={**os.environ, **environment}, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        try:
+            wait_until_healthy(process, client, log)
+            yield client
+        finally:
+            stop(process)
+
+
+def wait_until_healthy(process: subprocess.Popen[bytes], client: httpx.Client, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/health").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"{process.args!r} does not answer:\n{log.read_text()[-4000:]}")
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def ask_server(client: httpx.Client, questions: Iterable[Question]) -> dict[str, Json]:
+    """Return the answers of a server by the questions' ids."""
+    return {question.id: http_answer_to(client, question) for question in questions}
+
+
+def http_answer_to(client: httpx.Client, question: Question) -> Json:
+    answer = client.post("/get-online-features", json=question.body())
+    if answer.status_code != 200 or answer.headers["content-type"] != "application/json":
+        return {"id": question.id, "error": f"{answer.status_code} {answer.headers.get('content-type')} {answer.text[:500]}"}
+    return http_answer(question.id, answer.json())

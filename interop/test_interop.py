@@ -1,0 +1,191 @@
+"""The same random questions to Feast and to fastserve, on data that Feast wrote: equal answers, but for what
+`differences` names.
+
+Of the SDKs: values of `to_dict`, exactly and with their types; event times of `to_dict`; statuses, event times and the
+bytes of every Value of the protobuf message; versions of views. Of the servers: the parsed JSON, all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastserve import FeatureStore
+from interop import fastserve_side
+from interop.conftest import REQUESTS, SEED
+from interop.differences import BY_COLUMN, Side, expected, feast_questions
+from interop.exchange import Json, Question, answer, read_lines, write_lines
+from interop.facts import Facts
+from interop.questions import random_questions
+from interop.sides import (
+    FEAST_PYTHON,
+    FEAST_SERVE,
+    OUR_SERVE,
+    ROOT,
+    STORES,
+    FeastSide,
+    ask_server,
+    make_repository,
+    serving,
+)
+from tests.servers import RedisServer
+
+MOST_FAULTS = 12
+IN_ONE_PROCESS = 60
+
+Answers = dict[str, Json]
+
+
+@dataclass
+class World:
+    """Two prepared repositories and the questions about them.
+
+    Attributes:
+        environment: variables that their feature_store.yaml names.
+        repos: store -> folder.
+    """
+
+    feast: FeastSide
+    environment: dict[str, str]
+    repos: dict[str, Path]
+    facts: Facts
+    questions: list[Question]
+
+    def side(self, store: str, http: bool = False) -> Side:
+        return Side(self.facts, store, http, time.time(), Counter())
+
+    def questions_to_feast(self, side: Side) -> list[Question]:
+        asked = self.questions if not side.http else [q for q in self.questions if q.has_body]
+        return [shadow for question in asked for shadow in feast_questions(side, question)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, short_folder: Path) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("interop")
+    repos = {store: make_repository(folder / store, store) for store in STORES}
+    with RedisServer.start(short_folder / "interop") as redis:
+        environment = {"INTEROP_REDIS_PORT": str(redis.port)}
+        feast = FeastSide(folder / "feast", environment)
+        feast.prepare(repos.values())
+        facts = Facts.read(repos["redis"] / "facts.json")
+        yield World(feast, environment, repos, facts, random_questions(facts, SEED, REQUESTS))
+
+
+@pytest.fixture(scope="module")
+def feast_answers(world: World) -> dict[str, Answers]:
+    """The answers of Feast's SDK, by store."""
+    with ThreadPoolExecutor() as pool:
+        found = {
+            store: pool.submit(world.feast.answers, repo, world.questions_to_feast(world.side(store)))
+            for store, repo in world.repos.items()
+        }
+        return {store: future.result() for store, future in found.items()}
+
+
+@pytest.fixture(autouse=True)
+def variables(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in world.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_sdk(world: World, feast_answers: dict[str, Answers], store: str) -> None:
+    side = world.side(store)
+    with FeatureStore(repo_path=world.repos[store]) as ours:
+        answers = {q.id: answer(q, lambda q: fastserve_side.ask(ours, q)) for q in world.questions}
+    compare(side, world.questions, feast_answers[store], answers, feast_answers[store])
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_http(world: World, feast_answers: dict[str, Answers], store: str) -> None:
+    side, repo = world.side(store, http=True), world.repos[store]
+    questions = [question for question in world.questions if question.has_body]
+    with (
+        # Feast's workers end after a thousand requests, unless told otherwise.
+        serving(FEAST_SERVE, repo, world.environment, "--max-requests", "1000000") as feast,
+        serving(OUR_SERVE, repo, world.environment) as ours,
+    ):
+        feasts = ask_server(feast, world.questions_to_feast(side))
+        answers = ask_server(ours, questions)
+    compare(side, questions, feasts, answers, feast_answers[store])
+
+
+@pytest.mark.parametrize("first", ["feast", "fastserve"])
+@pytest.mark.parametrize("store", STORES)
+def test_one_process(world: World, store: str, first: str) -> None:
+    """Both packages imported, in either order, and used in turn."""
+    side = world.side(store)
+    plain = [question for question in world.questions if [q.id for q in feast_questions(side, question)] == [question.id]]
+    questions = plain[:IN_ONE_PROCESS]
+    files = {name: world.feast.folder / f"{store}-{first}-{name}" for name in ("questions", "feasts", "ours", "meta")}
+    write_lines(files["questions"], (question.to_json() for question in questions))
+    world.feast.run("interop.both_sides", first, *files.values(), world.repos[store], environment=beside_feast(world))
+    feasts, ours = ({a["id"]: a for a in read_lines(files[name])} for name in ("feasts", "ours"))
+    compare(side, questions, feasts, ours, feasts)
+    print(json.loads(files["meta"].read_text()))
+
+
+def beside_feast(world: World) -> dict[str, str]:
+    """Variables with which `import fastserve` works beside Feast: none where setup.sh installed it."""
+    if FEAST_PYTHON.is_relative_to(ROOT):
+        return {}
+    path = {"PYTHONPATH": f"{world.feast.environment['PYTHONPATH']}:{ROOT}"}
+    try:
+        world.feast.run("fastserve.feature_store", environment=path)
+    except RuntimeError as exc:
+        pytest.skip(f"FEAST_PYTHON cannot import fastserve: {str(exc).splitlines()[-1]}")
+    return path
+
+
+# --- comparing -------------------------------------------------------------------------------------------------------
+
+
+def compare(side: Side, questions: list[Question], feasts: Answers, ours: Answers, sdk: Answers) -> None:
+    """Fail with the first inequalities, if any; else say how much was equal."""
+    faults: list[str] = []
+    counts: Counter[str] = Counter()
+    for question in questions:
+        related = {id_: feasts[id_] for id_ in (q.id for q in feast_questions(side, question))}
+        wanted, got = expected(side, question, related, sdk), ours[question.id]
+        found = "; ".join(differing(wanted, got))
+        if found:
+            faults.append(f"question {question.id}: {found}\n  {json.dumps(question.to_json())[:600]}")
+        count(counts, got)
+    print(f"{len(questions)} questions on {side.store}, {'servers' if side.http else 'SDKs'}: {dict(counts)} compared")
+    print(f"deliberate differences, in so many columns or answers: {dict(side.applied)}")
+    assert not faults, f"{len(faults)} of {len(questions)} answers differ:\n" + "\n".join(faults[:MOST_FAULTS])
+
+
+def count(counts: Counter[str], got: Json) -> None:
+    counts["columns"] += len(got.get("names", ()))
+    counts["values"] += sum(map(len, got.get("values", {}).values()))
+
+
+def differing(wanted: Json, got: Json) -> Iterator[str]:
+    """Yield what differs, with place and both sides."""
+    if "error" in wanted or "error" in got:
+        yield f"Feast: {wanted.get('error', 'an answer')}, fastserve: {got.get('error', 'an answer')}"
+        return
+    got["versions"].sort()
+    for part in ("names", "versions"):
+        if wanted[part] != got[part]:
+            yield f"{part}: {wanted[part]} expected, {got[part]} found"
+    for part in (part for part in BY_COLUMN if part in wanted):
+        for name in wanted["names"]:
+            if name in got[part] and wanted[part][name] != got[part][name]:
+                yield differing_rows(part, name, wanted[part][name], got[part][name])
+
+
+def differing_rows(part: str, name: str, wanted: list[Any], got: list[Any]) -> str:
+    rows = [i for i, pair in enumerate(zip(wanted, got, strict=False)) if pair[0] != pair[1]]
+    if len(wanted) != len(got) or not rows:
+        return f"{part} of {name}: {len(wanted)} rows expected, {len(got)} found"
+    return f"{part} of {name}, row {rows[0]}: {wanted[rows[0]]} expected, {got[rows[0]]} found ({len(rows)} rows)"
