@@ -63,12 +63,16 @@ def feast_questions(side: Side, question: Question) -> list[Question]:
     computed = [output for output in outputs if output.kind in ("python", "pandas")]
     if computed and question.full_feature_names:
         asked.append(short_names(question, computed, "short"))
+    if renewed := renewed_views(side, question):
+        features = tuple(output.reference for output in renewed)
+        asked.append(changed(question, "renewed", features=features, service=""))
     asked += single_rows(question, [output for output in outputs if output.kind == "singleton"])
     return asked
 
 
 def changed(question: Question, suffix: str, **changes: Any) -> Question:
-    return Question(**{**vars(question), "id": f"{question.id}:{suffix}", **changes})
+    """Return another question; as columns, since Feast takes protobuf Values of typed keys only."""
+    return Question(**{**vars(question), "id": f"{question.id}:{suffix}", "form": "columns", **changes})
 
 
 def short_names(question: Question, outputs: list[Output], suffix: str, **changes: Any) -> Question:
@@ -80,6 +84,14 @@ def ordinary_read(side: Side, question: Question) -> Question:
     """The features of a precomputed service, without its vectors."""
     features = tuple(output.reference for output in side.facts.outputs(question))
     return changed(question, "ordinary", features=features, service="")
+
+
+def renewed_views(side: Side, question: Question) -> list[Output]:
+    """The features that a service takes from the current version of a view that had earlier ones."""
+    if not question.service:
+        return []
+    outputs = [output for output in side.facts.outputs(question) if output.view in side.facts.views]
+    return [output for output in outputs if "@" not in output.view and side.facts.views[output.view]["version"]]
 
 
 def vectors_can_answer(side: Side, question: Question) -> bool:
@@ -121,6 +133,8 @@ def expected(side: Side, question: Question, answers: Answers, sdk_answers: Answ
                 python_with_full_names(side, answer, short, output)
             if output.kind == "pandas":
                 pandas_with_full_names(side, answer, short, output)
+    if f"{question.id}:renewed" in answers:
+        current_versions(side, answer, answers[f"{question.id}:renewed"], renewed_views(side, question))
     if f"{question.id}:row 0" in answers:
         singletons(side, question, answer, answers, outputs)
     for output in outputs:
@@ -264,6 +278,14 @@ def singletons(side: Side, question: Question, answer: Json, answers: Answers, o
         for part in parts_of(answer):
             answer[part][output.name] = [row[part][output.feature][0] for row in rows]
     side.applied["singletons"] += 1
+
+
+def current_versions(side: Side, answer: Json, current: Json, outputs: list[Output]) -> None:
+    """Asked for a service, Feast reads version 0 of a view without a pin, whatever its current version is; asked for
+    references, it reads the current one, as fastserve does."""
+    for output in outputs:
+        for part in parts_of(answer):
+            replace(side, answer, part, output.name, current[part][output.name], "current_versions")
 
 
 def versions_of_services(side: Side, question: Question, answer: Json) -> None:

@@ -46,7 +46,7 @@ def prepare(repo: Path) -> None:
     # After the push: this writes the stored on-demand view, and the vectors of all that is there now.
     store.materialize(START, END, ["income_band"])
     store.precompute_feature_service(features.fast_v1.name)
-    (repo / "facts.json").write_text(json.dumps(facts(store, customers)))
+    (repo / "facts.json").write_text(json.dumps(facts(store, customers), sort_keys=True))
 
 
 def write_everything(store: FeatureStore, random_rows: rows.Rows) -> list[str]:
@@ -107,7 +107,7 @@ def of_view(view: Any) -> Json:
 def of_on_demand(view: OnDemandFeatureView) -> Json:
     return {
         "features": types_of(view.features),
-        "sources": [projection.name for projection in view.source_feature_view_projections.values()],
+        "sources": sorted(projection.name for projection in view.source_feature_view_projections.values()),
         "request_data": types_of(f for source in view.source_request_sources.values() for f in source.schema),
         "mode": view.mode,
         "singleton": view.singleton,

@@ -15,7 +15,7 @@ from hypothesis import settings
 from tests import goldens
 from tests.servers import Certificates, RedisServer
 
-settings.register_profile("fastserve", deadline=None, print_blob=True, max_examples=150)
+settings.register_profile("fastserve", deadline=None, print_blob=True, max_examples=100)
 settings.load_profile("fastserve")
 
 PASSWORD = "s3cret"
