@@ -63,6 +63,7 @@ class ReadPlan:
     transforms: tuple[Any, ...]
     view_versions: tuple[tuple[str, int], ...]
     enforce_ttl: bool
+    has_ttl: bool
     def __init__(
         self,
         groups: Iterable[KeyGroup],
@@ -88,7 +89,7 @@ class Batch:
     n_rows: int
     entity_columns: list[tuple[str, int, list[Any]]]
     request_data: dict[str, list[Any]] | None
-    computed: dict[str, list[bytes]]
+    computed: dict[str, list[bytes]] | None
     def __new__(
         cls,
         plan: ReadPlan,
@@ -101,7 +102,7 @@ class Batch:
     def entity_keys(self, group: int) -> list[bytes]: ...
     def commands(self, limit: int = 1048576) -> bytes | None: ...
     def rewind(self) -> None: ...
-    def feed(self, data: bytes) -> bool: ...
+    def feed(self, data: bytes | bytearray, size: int = -1) -> bool: ...
     def put(self, group: int, entity: int, field: int, value: bytes) -> None: ...
     def set_computed(self, name: str, values: list[bytes]) -> None: ...
 

@@ -7,6 +7,7 @@ Nothing here does I/O, and no protobuf class touches an entity or a value. The r
 """
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.datetime cimport datetime_new, import_datetime
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_FromDouble
@@ -24,6 +25,7 @@ import json
 import operator
 import re
 import time
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID

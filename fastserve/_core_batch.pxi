@@ -5,7 +5,7 @@
 #   reply of HMGET   "*" fields CRLF, then per field "$" length CRLF bytes CRLF, or "$-1" CRLF for nothing
 
 def columns_of_rows(list rows not None):
-    """Turn rows, a list of dicts with equal keys, into a dict of lists.
+    """Turn rows, a list of mappings with equal keys, into a dict of lists.
 
     Raises:
         EntityError: a row lacks a key of the first row, or has one more.
@@ -15,10 +15,10 @@ def columns_of_rows(list rows not None):
     cdef Py_ssize_t i
     if not rows:
         return {}
-    for i, item in enumerate(rows):
-        if not isinstance(item, dict):
-            raise EntityError(f"a dict expected, got {type(item).__name__}", row=i)
-        if len(<dict>item) != len(<dict>rows[0]):
+    for i in range(len(rows)):
+        if type(rows[i]) is not dict:
+            return columns_of_rows([as_dict(item, i) for i, item in enumerate(rows)])
+        if len(<dict>rows[i]) != len(<dict>rows[0]):
             raise row_mismatch(rows, i)
     first = rows[0]
     result = {}
@@ -31,6 +31,12 @@ def columns_of_rows(list rows not None):
             column.append(row[name])
         result[name] = column
     return result
+
+
+cdef dict as_dict(object row, Py_ssize_t i):
+    if not isinstance(row, Mapping):
+        raise EntityError(f"a dict expected, got {type(row).__name__}", row=i)
+    return dict(row)
 
 
 cdef object row_mismatch(list rows, Py_ssize_t i):
@@ -97,7 +103,7 @@ cdef class Batch:
     cdef readonly Py_ssize_t n_rows
     cdef readonly list entity_columns      # (name, ValueType, canonical values), in the request's order; type 0: Values
     cdef readonly dict request_data        # column -> list of values, for on-demand feature views
-    cdef readonly dict computed            # output name -> list of serialised Values
+    cdef readonly dict computed            # output name -> list of serialised Values; None without on-demand views
     cdef int64_t now                       # microseconds since the epoch
     # Keys, of all groups, one after the other
     cdef Sink keys
@@ -121,10 +127,9 @@ cdef class Batch:
         self.n_rows = n_rows
         self.request_data = request_data
         self.entity_columns = []
-        self.computed = {}
-        self.now = time.time_ns() // 1000
-        self.keys = Sink(64 * (n_rows + 1))
-        self.replies = Sink(16)
+        self.now = time.time_ns() // 1000 if plan.has_ttl else 0
+        self.keys = Sink.of(64 * (n_rows + 1))
+        self.replies = Sink.of(16)
         self.n_groups = len(plan.groups)
         self.states = <GroupState*>PyMem_Calloc(self.n_groups + 1, sizeof(GroupState))
         self.key_ends = <Py_ssize_t*>PyMem_Malloc((self.n_groups * max(n_rows, 1) + 1) * sizeof(Py_ssize_t))
@@ -198,7 +203,7 @@ cdef class Batch:
         cdef list columns = [], types = []
         cdef KeyTable seen = KeyTable(self.n_rows) if self.n_rows > 1 else None
         cdef int32_t entity
-        for name, _declared in zip(group.columns, group.value_types):
+        for name in group.columns:
             value_type, values = self.entity_column(name)
             columns.append(values)
             types.append(value_type)
@@ -269,7 +274,7 @@ cdef class Batch:
         cdef GroupState* state
         if self.send_group == self.n_groups:
             return None
-        out = Sink(min(limit + 4096, 256 + self.n_keys * 256))
+        out = Sink.of(min(limit + 4096, 256 + self.n_keys * 256))
         while out.size < limit and self.send_group < self.n_groups:
             group = <KeyGroup>self.plan.groups[self.send_group]
             state = &self.states[self.send_group]
@@ -302,13 +307,22 @@ cdef class Batch:
             self.cells[cell].size = -1
         self.skip_finished_groups()
 
-    def feed(self, bytes data not None):
+    def feed(self, data, Py_ssize_t size=-1):
         """Take bytes of replies; return True when the replies of all commands handed out are in.
 
+        Args:
+            data: bytes, or a bytearray of which the first `size` bytes count.
         Raises:
             UnusualReply: a reply is not an array of the plan's length; the connection is of no use afterwards.
         """
-        self.replies.put_bytes(data)
+        if isinstance(data, bytes):
+            self.replies.put_bytes(data)
+        elif isinstance(data, bytearray):
+            if not 0 <= size <= PyByteArray_GET_SIZE(data):
+                raise ValueError(f"{size} bytes of {len(data)}")
+            self.replies.put(PyByteArray_AS_STRING(data), size)
+        else:
+            raise TypeError(f"bytes or a bytearray expected, got {type(data).__name__}")
         return self.scan()
 
     cdef bint scan(self) except -1:
@@ -423,6 +437,8 @@ cdef class Batch:
             raise ValueError(f"{name}: {len(values)} values for {self.n_rows} rows")
         if not all(isinstance(value, bytes) for value in values):
             raise TypeError(f"{name}: serialised values must be bytes")
+        if self.computed is None:
+            self.computed = {}
         self.computed[name] = values
 
 

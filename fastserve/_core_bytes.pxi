@@ -148,14 +148,18 @@ cdef class Sink:
     cdef Py_ssize_t size
     cdef Py_ssize_t capacity
 
-    def __cinit__(self, Py_ssize_t capacity=256):
+    def __dealloc__(self):
+        PyMem_Free(self.data)
+
+    @staticmethod
+    cdef Sink of(Py_ssize_t capacity):
+        """A Sink with room for that many bytes. (A call of the class would take arguments as Python objects.)"""
+        cdef Sink self = Sink.__new__(Sink)
         self.data = <uint8_t*>PyMem_Malloc(capacity)
         if self.data is NULL:
             raise MemoryError
         self.capacity = capacity
-
-    def __dealloc__(self):
-        PyMem_Free(self.data)
+        return self
 
     cdef int grow(self, Py_ssize_t n) except -1:
         cdef Py_ssize_t capacity = max(self.capacity * 2, self.size + n)
@@ -268,7 +272,7 @@ def encode_timestamp(int64_t seconds, int64_t nanos=0):
     Raises:
         ValueError: the time lies outside years 1 to 9999.
     """
-    cdef Sink out = Sink(16)
+    cdef Sink out = Sink.of(16)
     if not FIRST_SECOND <= seconds <= LAST_SECOND or not 0 <= nanos < 1000000000:
         raise ValueError(f"timestamp of {seconds} s and {nanos} ns is out of range")
     put_timestamp(out, seconds * 1000000 + nanos // 1000)

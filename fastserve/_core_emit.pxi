@@ -48,22 +48,19 @@ cdef int status_of(Batch batch, Slot slot, Py_ssize_t row, bint found, bint null
 
 # --- Python columns --------------------------------------------------------------------------------------------------
 
-cdef list python_column(Batch batch, Slot slot):
-    cdef Py_ssize_t row = 0
-    cdef bint found = False
+cdef list python_column(Batch batch, Slot slot, Py_ssize_t* row):
+    """One feature's values. On an error `row` tells where; the caller adds that to it."""
+    cdef bint found = False, enforce = batch.plan.enforce_ttl
     cdef Cursor c
     cdef list result = PyList_New(batch.n_rows)
-    try:
-        for row in range(batch.n_rows):
-            stored(batch, slot, row, &c, &found)
-            if c.at == c.end or withheld(batch, slot, row):
-                value = None
-            else:
-                value = value_of(c.at, c.end - c.at, slot.value_type)
-            Py_INCREF(value)
-            PyList_SET_ITEM(result, row, value)
-    except DecodeError as exc:
-        raise batch.located(exc, slot, row) from None
+    for row[0] in range(batch.n_rows):
+        stored(batch, slot, row[0], &c, &found)
+        if c.at == c.end or (enforce and withheld(batch, slot, row[0])):
+            value = None
+        else:
+            value = value_of(c.at, c.end - c.at, slot.value_type)
+        Py_INCREF(value)
+        PyList_SET_ITEM(result, row[0], value)
     return result
 
 
@@ -90,16 +87,20 @@ def python_columns(Batch batch not None, bint event_timestamps=False):
     Raises:
         DecodeError: a stored value is not a Value; names the entity key and the feature.
     """
-    cdef Slot slot
+    cdef Slot slot = None
+    cdef Py_ssize_t row = 0
     cdef dict result = {}
     for name, value_type, values in batch.entity_columns:
         result[name] = entity_python_column(value_type, values)
         if event_timestamps:
             result[name + "__ts"] = [0] * batch.n_rows
-    for slot in batch.plan.outputs:
-        result[slot.name] = python_column(batch, slot)
-        if event_timestamps:
-            result[slot.name + "__ts"] = event_seconds(batch, slot)
+    try:
+        for slot in batch.plan.outputs:
+            result[slot.name] = python_column(batch, slot, &row)
+            if event_timestamps:
+                result[slot.name + "__ts"] = event_seconds(batch, slot)
+    except DecodeError as exc:
+        raise batch.located(exc, slot, row) from None
     return result
 
 
@@ -109,8 +110,12 @@ def key_values(Batch batch not None):
 
 
 def slot_values(Batch batch not None, Slot slot not None):
-    """Return the Python values of one feature, one per row."""
-    return python_column(batch, slot)
+    """Return the Python values of one feature, one per row. Raises DecodeError, as `python_columns`."""
+    cdef Py_ssize_t row = 0
+    try:
+        return python_column(batch, slot, &row)
+    except DecodeError as exc:
+        raise batch.located(exc, slot, row) from None
 
 
 def statuses(Batch batch not None):
@@ -196,7 +201,7 @@ cdef class EventTimes:
     cdef int field
 
     def __cinit__(self):
-        self.text = Sink(1024)
+        self.text = Sink.of(1024)
         self.group = self.field = -2
 
     cdef int put(self, Sink out, Batch batch, Slot slot) except -1:
@@ -269,8 +274,8 @@ def json_response(Batch batch not None, bint view_versions=False):
         DecodeError: a stored value is not a Value; names the entity key and the feature.
     """
     cdef Slot slot
-    cdef Sink out = Sink(1024 + 64 * batch.n_rows * (len(batch.plan.outputs) + 1))
-    cdef Sink seen = Sink(batch.n_rows + 1)
+    cdef Sink out = Sink.of(1024 + 64 * batch.n_rows * (len(batch.plan.outputs) + 1))
+    cdef Sink seen = Sink.of(batch.n_rows + 1)
     cdef EventTimes times = EventTimes()
     cdef list names = [json_text_of(name) for name, _type, _values in batch.entity_columns]
     cdef bint first = True
@@ -302,7 +307,7 @@ cdef int put_proto_slot(Sink vector, Batch batch, Slot slot, Sink seen) except -
     cdef bint found = False, null = True
     cdef Cursor c
     cdef Member m
-    cdef Sink moment = Sink(16)
+    cdef Sink moment = Sink.of(16)
     for row in range(batch.n_rows):
         stored(batch, slot, row, &c, &found)
         if withheld(batch, slot, row):
@@ -322,7 +327,7 @@ cdef int put_proto_slot(Sink vector, Batch batch, Slot slot, Sink seen) except -
 
 
 cdef int put_proto_entities(Sink vector, Batch batch, uint32_t value_type, list values) except -1:
-    cdef Sink seen = Sink(16)
+    cdef Sink seen = Sink.of(16)
     cdef bytes value
     for item in values:
         value = item if value_type == VALUE else encode_value(item, value_type)
@@ -336,7 +341,7 @@ cdef int put_proto_entities(Sink vector, Batch batch, uint32_t value_type, list 
 
 cdef Sink proto_metadata(Batch batch, bint view_versions):
     cdef Slot slot
-    cdef Sink names = Sink(256), metadata = Sink(256), entry
+    cdef Sink names = Sink.of(256), metadata = Sink.of(256), entry
     texts = [name for name, _type, _values in batch.entity_columns] + [slot.name for slot in batch.plan.outputs]
     for text in texts:
         raw = text.encode()
@@ -344,7 +349,7 @@ cdef Sink proto_metadata(Batch batch, bint view_versions):
     metadata.put_message(1, names)
     if view_versions:
         for name, version in batch.plan.view_versions:
-            entry = Sink(64)
+            entry = Sink.of(64)
             raw = name.encode()
             entry.put_field(1, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw))
             if version:
@@ -364,7 +369,7 @@ def proto_response(Batch batch not None, bint view_versions=False):
         DecodeError: a stored value is not a Value; names the entity key and the feature.
     """
     cdef Slot slot
-    cdef Sink out = Sink(4096), vector = Sink(4096), seen = Sink(batch.n_rows + 1)
+    cdef Sink out = Sink.of(4096), vector = Sink.of(4096), seen = Sink.of(batch.n_rows + 1)
     out.put_message(1, proto_metadata(batch, view_versions))
     for _name, value_type, values in batch.entity_columns:
         vector.size = 0
@@ -388,11 +393,19 @@ cdef int item_size(uint32_t value_type) noexcept:
     return 1 if value_type == BOOL else 0
 
 
+cdef int require(bint fits, Slot slot, str kind) except -1:
+    if not fits:
+        raise TypeError(f"{slot.label} is {type_name(slot.value_type)}, which makes no {kind} column")
+    return 0
+
+
 cdef int put_fixed(Sink out, const Member* m, uint32_t value_type, const Cursor* c) except -1:
     """Append one value in the width of the schema's type; a stored type that fits into it without loss is widened."""
     cdef double number
     cdef uint64_t raw = 0
     if m.number == value_type or (value_type == INT64 and m.number == INT32):
+        if value_type == UNIX_TIMESTAMP and not FIRST_SECOND <= <int64_t>m.scalar <= LAST_SECOND:
+            return fail(c, f"timestamp of {<int64_t>m.scalar} s is outside years 1 to 9999")
         if item_size(value_type) == 8:
             return out.put_u64(<uint64_t><int64_t><int32_t>m.scalar if m.number == INT32 else m.scalar)
         if item_size(value_type) == 4:
@@ -411,7 +424,7 @@ cdef int set_bit(Sink bits, Py_ssize_t i) except -1:
 
 
 cdef Sink cleared_bits(Py_ssize_t n):
-    cdef Sink bits = Sink(n // 8 + 1)
+    cdef Sink bits = Sink.of(n // 8 + 1)
     memset(bits.data, 0, n // 8 + 1)
     bits.size = (n + 7) // 8
     return bits
@@ -437,9 +450,10 @@ def fixed_column(Batch batch not None, Slot slot not None):
     """
     cdef Py_ssize_t row, nulls = 0
     cdef int width = item_size(slot.value_type)
-    cdef Sink values = Sink(batch.n_rows * width + 8), valid = cleared_bits(batch.n_rows)
+    cdef Sink values = Sink.of(batch.n_rows * width + 8), valid = cleared_bits(batch.n_rows)
     cdef Cursor c
     cdef Member m
+    require(width > 0, slot, "fixed-width")
     for row in range(batch.n_rows):
         try:
             if read_slot(batch, slot, row, &c, &m):
@@ -484,9 +498,10 @@ def text_column(Batch batch not None, Slot slot not None):
     """
     cdef Py_ssize_t row, nulls = 0
     cdef uint32_t value_type = stored_type(slot.value_type)
-    cdef Sink values = Sink(4096), offsets = Sink(4 * batch.n_rows + 8), valid = cleared_bits(batch.n_rows)
+    cdef Sink values = Sink.of(4096), offsets = Sink.of(4 * batch.n_rows + 8), valid = cleared_bits(batch.n_rows)
     cdef Cursor c
     cdef Member m
+    require(is_text(value_type) or value_type == BYTES or value_type == SCALAR_MAP, slot, "text")
     offsets.put_u32(0)
     for row in range(batch.n_rows):
         try:
@@ -516,9 +531,9 @@ cdef class Elementwise:
     @staticmethod
     cdef Elementwise of(uint32_t element_type):
         cdef Elementwise self = Elementwise.__new__(Elementwise)
-        self.values = Sink(4096)
-        self.ends = Sink(256)
-        self.valid = Sink(256)
+        self.values = Sink.of(4096)
+        self.ends = Sink.of(256)
+        self.valid = Sink.of(256)
         self.element_type = element_type
         if item_size(element_type) == 0:
             self.ends.put_u32(0)
@@ -553,11 +568,13 @@ def list_column(Batch batch not None, Slot slot not None):
         DecodeError: a stored value is not of the type, or the column exceeds 2 GiB.
     """
     cdef Py_ssize_t row, nulls = 0
-    cdef Sink offsets = Sink(4 * batch.n_rows + 8), valid = cleared_bits(batch.n_rows)
-    cdef Elementwise items = Elementwise.of(ELEMENT[slot.value_type])
+    cdef Sink offsets = Sink.of(4 * batch.n_rows + 8), valid = cleared_bits(batch.n_rows)
+    cdef uint32_t element_type = ELEMENT[slot.value_type] if slot.value_type <= LAST_MEMBER else NOT_A_MEMBER
+    cdef Elementwise items = Elementwise.of(element_type)
     cdef Elements elements
     cdef Cursor c
     cdef Member m, element
+    require(item_size(element_type) > 0 or is_text(element_type) or element_type == BYTES, slot, "list")
     offsets.put_u32(0)
     for row in range(batch.n_rows):
         try:
@@ -579,7 +596,7 @@ def list_column(Batch batch not None, Slot slot not None):
 def event_time_column(Batch batch not None, Slot slot not None):
     """Return the event times of a feature's rows: int64 microseconds since the epoch, little-endian; 0 where none."""
     cdef Py_ssize_t row
-    cdef Sink out = Sink(8 * batch.n_rows + 8)
+    cdef Sink out = Sink.of(8 * batch.n_rows + 8)
     for row in range(batch.n_rows):
         out.put_u64(<uint64_t>batch.event_time(slot, row))
     return out.finish()

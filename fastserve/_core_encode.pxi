@@ -129,8 +129,8 @@ cdef object dict_of(object value, uint32_t value_type):
 cdef int put_map_body(Sink out, dict value, int depth) except -1:
     cdef Sink entry, inner
     for key, item in value.items():
-        entry = Sink(64)
-        inner = Sink(64)
+        entry = Sink.of(64)
+        inner = Sink.of(64)
         text = str(key).encode()
         entry.put_field(1, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
         put_any(inner, item, depth + 1)
@@ -162,9 +162,9 @@ cdef int put_scalar_map_body(Sink out, dict value, int depth) except -1:
     cdef Sink entry, key_sink, inner
     cdef uint32_t field
     for key, item in value.items():
-        entry = Sink(64)
-        key_sink = Sink(32)
-        inner = Sink(64)
+        entry = Sink.of(64)
+        key_sink = Sink.of(32)
+        inner = Sink.of(64)
         field = map_key_field(key)
         put_payload(key_sink, key, field, MAP_KEY_MEMBER[field], depth)
         entry.put_message(1, key_sink)
@@ -232,7 +232,7 @@ cdef int put_repeated_body(Sink out, object value, uint32_t value_type, int dept
     items = elements_of(value, value_type)
     if element == VALUE:
         for item in items:
-            inner = Sink(64)
+            inner = Sink.of(64)
             if hasattr(item, "__len__") and len(item) == 0:
                 item = None    # empty inner collections are stored as unset
             put_any(inner, item, depth + 1)
@@ -243,7 +243,7 @@ cdef int put_repeated_body(Sink out, object value, uint32_t value_type, int dept
             check_element(item, element, value_type)
             put_payload(out, item, 1, element, depth + 1)
         return 0
-    packed = Sink(16 + 10 * len(items))
+    packed = Sink.of(16 + 10 * len(items))
     for item in items:
         check_element(item, element, value_type)
         put_number(packed, item, element)
@@ -299,7 +299,7 @@ cdef int put_payload(Sink out, object value, uint32_t field, uint32_t value_type
     out.put_varint(<uint64_t>field << 3 | wire)
     if wire != 2:
         return put_number(out, value, value_type)
-    body = Sink(64)
+    body = Sink.of(64)
     put_body(body, value, value_type, depth)
     out.put_varint(body.size)
     return out.put(body.data, body.size)
@@ -363,6 +363,14 @@ cdef uint32_t stored_type(uint32_t value_type) except? 0:
     return value_type
 
 
+cdef bint is_array_like(object value):
+    return isinstance(value, (list, tuple, set, dict)) or hasattr(value, "tolist") and hasattr(value, "__len__")
+
+
+cdef bint is_scalar_type(uint32_t member) noexcept:
+    return member <= UNIX_TIMESTAMP or member in (UUID_TEXT, TIME_UUID, DECIMAL)
+
+
 def encode_value(value, uint32_t value_type=0):
     """Serialise a Python value as a `feast.types.Value`.
 
@@ -381,7 +389,9 @@ def encode_value(value, uint32_t value_type=0):
     member = stored_type(value_type)
     if is_missing(value) and not (member == UNIX_TIMESTAMP and value is not None):
         return b""
-    out = Sink(64)
+    if is_scalar_type(member) and is_array_like(value):
+        return b""    # as Feast, for which a column of scalars has no arrays
+    out = Sink.of(64)
     put_payload(out, value, member, member, 0)
     return out.finish()
 
@@ -394,11 +404,15 @@ def encode_column(values, uint32_t value_type=0, str name="column"):
         value_type: the ValueType of all of them; 0 infers it.
         name: what errors call the column.
     Returns:
-        A list of bytes, one per value, empty where the value is null.
+        A list of bytes, one per value, empty where the value is null. As with Feast, that is so too for lists in a column
+        of scalars, and for all of a column of BYTES that has nothing but empty ones.
     Raises:
         TypeError, ValueError: naming the column and the 0-based row.
     """
     result = []
+    values = list(values)
+    if value_type == BYTES and not any(value is not None and value != b"" for value in values):
+        values = [None if value == b"" else value for value in values]
     for row, value in enumerate(values):
         try:
             if value_type == 0 and not is_missing(value):

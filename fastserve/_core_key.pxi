@@ -161,7 +161,7 @@ cdef int put_key_value(Sink out, object value, uint32_t value_type, int version)
 
 def entity_key_prefix(join_keys, int version=3):
     """Return the constant first part of all entity keys with these join keys: their names, sorted."""
-    cdef Sink out = Sink(64)
+    cdef Sink out = Sink.of(64)
     names = [name.encode() for name in sorted(join_keys)]
     if version >= 3:
         out.put_u32(len(names))
@@ -184,7 +184,7 @@ def serialize_entity_key(join_keys, values, value_types, int version=3):
     Raises:
         EntityError: a name occurs twice, or a value cannot be a key; the text names the join key.
     """
-    cdef Sink out = Sink(64)
+    cdef Sink out = Sink.of(64)
     cdef uint32_t value_type
     out.put_bytes(entity_key_prefix(join_keys, version))
     order = sorted(zip(join_keys, values, value_types, strict=True), key=operator.itemgetter(0))

@@ -74,7 +74,7 @@ cdef class KeyGroup:
 
 cdef bytes dummy_key_value(tuple join_keys):
     """Entity-less views have one row, under the empty text."""
-    cdef Sink out = Sink(16)
+    cdef Sink out = Sink.of(16)
     for _ in join_keys:
         put_key_value(out, "", STRING, 3)
     return out.finish()
@@ -119,7 +119,7 @@ cdef class Slot:
 
 
 cdef bytes json_text_of(str text):
-    cdef Sink out = Sink(64)
+    cdef Sink out = Sink.of(64)
     put_json_str(out, text)
     return out.finish()
 
@@ -139,6 +139,7 @@ cdef class ReadPlan:
         transforms: the on-demand feature views to run, opaque to the core.
         view_versions: (name, version number) of each view that is read.
         enforce_ttl: values older than the ttl are null.
+        has_ttl: the age of some value matters, so a batch has to know the time.
     """
 
     cdef readonly tuple groups
@@ -150,6 +151,7 @@ cdef class ReadPlan:
     cdef readonly tuple transforms
     cdef readonly tuple view_versions
     cdef readonly bint enforce_ttl
+    cdef readonly bint has_ttl
     cdef bytes json_names
 
     def __init__(self, groups, outputs, *, join_keys, required, entity_names=(), request_data=(), transforms=(),
@@ -163,6 +165,7 @@ cdef class ReadPlan:
         self.transforms = tuple(transforms)
         self.view_versions = tuple(view_versions)
         self.enforce_ttl = enforce_ttl
+        self.has_ttl = any(slot.ttl for slot in self.outputs)
         for slot in self.outputs:
             check_slot(slot, self.groups)
         self.json_names = b",".join([(<Slot>slot).json_name for slot in self.outputs])

@@ -6,7 +6,8 @@
 #   32 JSON, 36 and 37 UUID, 44 decimal are text; 33, 38, 39, 45 lists and 40, 41, 46 sets of them
 #   20, 34           map: repeated {1 key string, 2 Value}; 21 and 35 lists of it; 42, 43 repeated Value
 #   47 scalar map: repeated {1 MapKey, 2 Value}; 48 {1 seconds, 2 zone name}
-# As in protobuf, unknown fields are skipped and of several members the last one counts.
+# As in protobuf, unknown fields are skipped and of several members the last one counts; but a message that is given
+# twice, which protobuf would merge, is refused: no writer makes one.
 
 cdef enum:
     BYTES = 1, STRING = 2, INT32 = 3, INT64 = 4, DOUBLE = 5, FLOAT = 6, BOOL = 7, UNIX_TIMESTAMP = 8
@@ -94,7 +95,7 @@ cdef int drop_member(const Cursor* c, const Member* m, uint64_t number, int dept
     """
     if m.number == number and (ELEMENT[number] != NOT_A_MEMBER or number in (MAP, STRUCT, SCALAR_MAP, ZONED_TIMESTAMP)):
         fail(c, f"member {number} is set twice")
-    return put_json_member(Sink(), m, depth + 1)
+    return put_json_member(Sink.of(256), m, depth + 1)
 
 
 cdef inline bint is_null(const Member* m) noexcept:
@@ -255,7 +256,7 @@ cdef object zone_of(str name):
     if match is None or match[1] is None:
         return timezone.utc
     offset = timedelta(hours=int(match[2]), minutes=int(match[3]), seconds=int(match[4] or 0))
-    if offset >= timedelta(days=1) or int(match[3]) > 59:
+    if offset >= timedelta(days=1):
         return timezone.utc
     return timezone(-offset if match[1] == "-" else offset)
 
@@ -481,7 +482,7 @@ cdef int put_json_scalar_map(Sink out, Cursor body, int depth) except -1:
 
 cdef int put_json_key(Sink out, Cursor* c) except -1:
     cdef Member m
-    cdef Sink text = Sink(32)
+    cdef Sink text = Sink.of(32)
     read_map_key(c, &m)
     put_json_member(text, &m, 0)
     if text.data[0] == 34:
@@ -548,7 +549,7 @@ def value_to_json(bytes data not None):
     Raises:
         DecodeError: the bytes are not a Value.
     """
-    cdef Sink out = Sink()
+    cdef Sink out = Sink.of(256)
     cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(data)
     cdef Cursor c = Cursor(p, p, p + PyBytes_GET_SIZE(data))
     put_json_value(out, &c, 0)

@@ -21,7 +21,7 @@ from fastserve.stores import open_store
 __all__ = ["FeatureStore"]
 
 Features = FeatureService | Iterable[str]
-PlanKey = tuple[Any, bool]
+PlanKey = tuple[str | tuple[str, ...], bool]
 
 
 class _Serving:
@@ -31,31 +31,35 @@ class _Serving:
         self.snapshot = snapshot
         self._options = options
         self._max_plans = max_plans
-        self._plans: dict[PlanKey, ReadPlan] = {}
+        self._plans: dict[PlanKey, tuple[Features, ReadPlan]] = {}
         self._lock = threading.Lock()
 
     def plan(self, features: Features, full_feature_names: bool) -> ReadPlan:
-        try:
-            key = (features if isinstance(features, FeatureService) else tuple(features), full_feature_names)
-            plan = self._plans.get(key)
-        except TypeError:
-            raise FeatureReferenceError(
-                f"a FeatureService or a list of references 'view:feature' expected, got {features!r:.80}"
-            ) from None
-        return self._compile(key) if plan is None else plan
+        if not isinstance(features, FeatureService):
+            try:
+                references = tuple(features)
+                known = self._plans.get((references, full_feature_names))
+            except TypeError as exc:
+                raise FeatureReferenceError(f"a list of references, or a FeatureService, expected: {exc}") from exc
+            return known[1] if known is not None else self._compile((references, full_feature_names), features)
+        # Looked up by name and then compared: hashing all that a service consists of takes longer than a read.
+        known = self._plans.get((features.name, full_feature_names))
+        if known is not None and (known[0] is features or known[0] == features):
+            return known[1]
+        return self._compile((features.name, full_feature_names), features)
 
-    def _compile(self, key: PlanKey) -> ReadPlan:
-        plan = compile_plan(self.snapshot, self._options, *key)
+    def _compile(self, key: PlanKey, features: Features) -> ReadPlan:
+        plan = compile_plan(self.snapshot, self._options, features, key[1])
         with self._lock:
             while len(self._plans) >= self._max_plans:
                 del self._plans[next(iter(self._plans))]  # the oldest
-            self._plans[key] = plan
+            self._plans[key] = features if isinstance(features, FeatureService) else key[0], plan
         return plan
 
     def renewed(self, snapshot: Snapshot) -> _Serving:
-        """Return the successor for a new snapshot, with the plans in use compiled, as far as they still compile."""
+        """Return the successor for a new snapshot, with the plans in use compiled; what no longer compiles is left out."""
         successor = _Serving(snapshot, self._options, self._max_plans)
-        for features, full_feature_names in list(self._plans):
+        for (_, full_feature_names), (features, _) in list(self._plans.items()):
             if isinstance(features, FeatureService):
                 features = snapshot.feature_services.get(features.name, features)
             try:

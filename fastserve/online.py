@@ -26,17 +26,21 @@ def begin(plan: ReadPlan, entity_rows: object) -> Batch:
         EntityError: a join key is missing, columns have unequal lengths, or a value cannot be a key.
     """
     columns = columns_of_rows(entity_rows) if type(entity_rows) is list else _columns_of_mapping(entity_rows)
-    n_rows = _row_count(plan, columns, entity_rows)
     keys: Columns = {}
-    request_data: Columns = {}
-    for name, given in columns.items():
-        values = _unwrapped(given)
-        if name in plan.request_data:
-            request_data[name] = values
+    others = False
+    n_rows = -1
+    for name, values in columns.items():
+        if len(values) != n_rows:
+            if n_rows >= 0:
+                raise _unequal_lengths(columns)
+            n_rows = len(values)
         if name in plan.join_keys:
             keys[name] = values
-        elif name in plan.entity_names and name not in plan.request_data:
-            keys[_join_key_of(plan, name)] = values
+        else:
+            others = True
+    if n_rows < 0:
+        n_rows = _rows_without_columns(plan, entity_rows)
+    request_data = _request_data(plan, columns, keys) if others or plan.request_data else None
     if len(keys) < len(plan.required) or not keys.keys() >= plan.required.keys():
         _supply_or_refuse(plan, keys, n_rows)
     return Batch(plan, keys, n_rows, request_data)
@@ -48,18 +52,24 @@ def finish(batch: Batch) -> None:
         run_transforms(batch, batch.plan.transforms)
 
 
-def _row_count(plan: ReadPlan, columns: Columns, entity_rows: object) -> int:
-    """Return the length that all columns have.
+def _request_data(plan: ReadPlan, columns: Columns, keys: Columns) -> Columns:
+    """Pick out the request data, which may be a join key too; an entity's name stands for its join key."""
+    for name, values in columns.items():
+        if name in plan.entity_names and name not in plan.join_keys and name not in plan.request_data:
+            keys[_join_key_of(plan, name)] = values
+    return {name: columns[name] for name in plan.request_data if name in columns}
 
-    A request without columns has as many rows as it has (empty) dicts; given as an empty mapping it has one row if no
-    requested view has join keys.
+
+def _unequal_lengths(columns: Columns) -> EntityError:
+    listing = ", ".join(f"{name}: {len(values)}" for name, values in columns.items())
+    return EntityError(f"all columns must have the same length ({listing})")
+
+
+def _rows_without_columns(plan: ReadPlan, entity_rows: object) -> int:
+    """A request without columns has as many rows as it has (empty) dicts.
+
+    Given as an empty mapping it has one row if no requested view has join keys.
     """
-    lengths = {len(values) for values in columns.values()}
-    if len(lengths) == 1:
-        return lengths.pop()
-    if lengths:
-        listing = ", ".join(f"{name}: {len(values)}" for name, values in columns.items())
-        raise EntityError(f"all columns must have the same length ({listing})")
     if isinstance(entity_rows, list):
         return len(entity_rows)
     return 0 if plan.required else 1
@@ -78,7 +88,7 @@ def _supply_or_refuse(plan: ReadPlan, keys: Columns, n_rows: int) -> None:
 def _join_key_of(plan: ReadPlan, entity_name: str) -> str:
     join_key = plan.entity_names[entity_name]
     message = f"entity {entity_name!r} is given by its name; use its join key {join_key!r}"
-    warnings.warn(message, DeprecationWarning, stacklevel=4)
+    warnings.warn(message, DeprecationWarning, stacklevel=5)  # the caller of get_online_features
     return join_key
 
 
@@ -111,8 +121,7 @@ def _values(name: str, column: Any) -> list[Any]:
         column = column.tolist()
     if isinstance(column, (str, bytes, Mapping)) or not hasattr(column, "__iter__"):
         raise EntityError(f"a list of values expected, got {type(column).__name__}", join_key=name)
-    values: list[Any] = column if type(column) is list else list(column)
-    return values
+    return _unwrapped(column if type(column) is list else list(column))
 
 
 def _unwrapped(values: list[Any]) -> list[Any]:

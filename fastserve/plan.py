@@ -95,6 +95,8 @@ def requested_references(features: FeatureService | Iterable[str]) -> list[Refer
     """Return the references of a service (projections in order, features as declared) or of a list of texts."""
     if isinstance(features, FeatureService):
         return [Reference(p, f.name) for p in features.feature_view_projections for f in p.features]
+    if isinstance(features, str):
+        raise FeatureReferenceError(f"a list of references expected, got the text {features!r}")
     return [parse_reference(reference) for reference in features]
 
 

@@ -265,5 +265,5 @@ def _inferred(name: str, values: list[Any]) -> pa.Array:
 
     try:
         return pa.array(values)
-    except (pa.ArrowException, OverflowError) as exc:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:  # Infinity, for one, is a bare TypeError
         raise TypeError(f"column {name}: no Arrow type fits all values: {exc}") from exc

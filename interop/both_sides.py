@@ -2,8 +2,8 @@
 
     python -m interop.both_sides FIRST QUESTIONS FEASTS OURS META REPO
 
-FIRST, "feast" or "fastserve", is imported before the other. Both answer the same questions in turn, into two files; META
-gets where the packages come from.
+FIRST, "feast" or "fastserve", is imported before the other. Both answer the same questions in turn, into two files;
+META gets where the packages come from.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def main(first: str, questions: str, feasts: str, ours: str, meta: str, repo: st
 
 def answers(questions: Path, repo: Path) -> Iterator[tuple[Json, Json]]:
     """Yield both answers to each question, by stores that live side by side."""
-    import fastserve
     import feast
 
+    import fastserve
     from interop import fastserve_side, feast_side
 
     theirs = feast.FeatureStore(repo_path=str(repo))
@@ -45,11 +45,12 @@ def answers(questions: Path, repo: Path) -> Iterator[tuple[Json, Json]]:
 
 def facts_about_the_process() -> Json:
     """Where the packages come from, and whether their messages live side by side in protobuf's one pool."""
-    import fastserve
     import feast
-    from fastserve.registry.schema_pb2 import GetOnlineFeaturesResponse as Ours
     from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse as Theirs
     from google.protobuf import descriptor_pool
+
+    import fastserve
+    from fastserve.registry.schema_pb2 import GetOnlineFeaturesResponse as Ours
 
     names = [Ours.DESCRIPTOR.full_name, Theirs.DESCRIPTOR.full_name]
     pool = descriptor_pool.Default()

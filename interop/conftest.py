@@ -6,6 +6,9 @@ import os
 import random
 
 from interop.sides import FEAST_PYTHON
+from tests.conftest import short_folder
+
+__all__ = ["REQUESTS", "SEED", "short_folder"]
 
 SEED = int(os.environ.get("INTEROP_SEED") or random.SystemRandom().getrandbits(32))
 REQUESTS = int(os.environ.get("INTEROP_REQUESTS") or 1000)

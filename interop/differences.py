@@ -9,7 +9,7 @@ An Answer is the JSON object that `exchange.answer` describes, or the one that `
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -53,37 +53,36 @@ def feast_questions(side: Side, question: Question) -> list[Question]:
     Mostly that is the question itself. Where Feast's answer has a known defect, further questions avoid it.
     """
     outputs = side.facts.outputs(question)
-    asked = []
-    if not question.service or not side.facts.services[question.service]["precomputed"]:
-        asked.append(question)
-    else:
-        asked.append(ordinary_read(side, question))
+    asked = [question]
+    if question.service and side.facts.services[question.service]["precomputed"]:
+        asked = [references(side, question, outputs, "ordinary")]
         if vectors_can_answer(side, question):
             asked.append(changed(question, "vectors"))
     computed = [output for output in outputs if output.kind in ("python", "pandas")]
     if computed and question.full_feature_names:
-        asked.append(short_names(question, computed, "short"))
+        asked.append(references(side, question, computed, "short", full_feature_names=False))
     if renewed := renewed_views(side, question):
-        features = tuple(output.reference for output in renewed)
-        asked.append(changed(question, "renewed", features=features, service=""))
-    asked += single_rows(question, [output for output in outputs if output.kind == "singleton"])
+        asked.append(references(side, question, renewed, "renewed"))
+    if singletons := [output for output in outputs if output.kind == "singleton"]:
+        asked += [
+            references(side, row, singletons, f"row {number}", full_feature_names=False)
+            for number, row in enumerate(single_rows(question))
+        ]
     return asked
 
 
 def changed(question: Question, suffix: str, **changes: Any) -> Question:
-    """Return another question; as columns, since Feast takes protobuf Values of typed keys only."""
-    return Question(**{**vars(question), "id": f"{question.id}:{suffix}", "form": "columns", **changes})
+    return replace(question, id=f"{question.id}:{suffix}", **changes)
 
 
-def short_names(question: Question, outputs: list[Output], suffix: str, **changes: Any) -> Question:
+def references(side: Side, question: Question, outputs: list[Output], suffix: str, **changes: Any) -> Question:
+    """Return a question for some of the outputs, by reference, with only those columns that they need."""
     features = tuple(output.reference for output in outputs)
-    return changed(question, suffix, features=features, service="", full_feature_names=False, **changes)
-
-
-def ordinary_read(side: Side, question: Question) -> Question:
-    """The features of a precomputed service, without its vectors."""
-    features = tuple(output.reference for output in side.facts.outputs(question))
-    return changed(question, "ordinary", features=features, service="")
+    asked = changed(question, suffix, features=features, service="", form="columns", **changes)
+    needs = side.facts.needs(side.facts.projections(asked))
+    names = {*needs.keys, *needs.data, *(side.facts.entities.get(key) for key in needs.keys)}
+    entities = {name: values for name, values in asked.entities.items() if name in names}
+    return replace(asked, entities=entities) if entities else asked
 
 
 def renewed_views(side: Side, question: Question) -> list[Output]:
@@ -96,16 +95,15 @@ def renewed_views(side: Side, question: Question) -> list[Output]:
 
 def vectors_can_answer(side: Side, question: Question) -> bool:
     """Feast: vectors are for Redis, full names, and rows that all have one."""
-    known = {row["customer_id"] for view in ("customer_profile", "card_activity") for row in side.facts.known_rows(view)}
+    views = ("customer_profile", "card_activity", "everything")
+    known = {row["customer_id"] for view in views for row in side.facts.known_rows(view)}
     rows = question.entities.get("customer_id", [None])
     return side.store == "redis" and question.full_feature_names and all(str(row) in known for row in rows)
 
 
-def single_rows(question: Question, outputs: list[Output]) -> list[Question]:
-    if not outputs:
-        return []
-    rows = [{name: [values[i]] for name, values in question.entities.items()} for i in range(question.n_rows)]
-    return [short_names(question, outputs, f"row {i}", entities=row) for i, row in enumerate(rows)]
+def single_rows(question: Question) -> list[Question]:
+    columns = question.entities.items()
+    return [replace(question, entities={name: [values[i]] for name, values in columns}) for i in range(question.n_rows)]
 
 
 # --- what follows from its answers -----------------------------------------------------------------------------------
@@ -166,7 +164,7 @@ def column_differences(side: Side, answer: Json, output: Output, sdk_answer: Jso
         old_rows(side, answer, output)
 
 
-def replace(side: Side, answer: Json, part: str, name: str, items: list[Any], difference: str) -> None:
+def put(side: Side, answer: Json, part: str, name: str, items: list[Any], difference: str) -> None:
     if items != answer[part][name]:
         side.applied[difference] += 1
         answer[part][name] = items
@@ -179,14 +177,14 @@ def absent_rows(side: Side, answer: Json, name: str) -> None:
     """15: on Redis Feast calls everything PRESENT; where a view has no row for an entity, fastserve says NOT_FOUND."""
     rows = zip(answer["statuses"][name], answer["values"][name], answer["times"][name], strict=True)
     statuses = ["NOT_FOUND" if value is None and time in NO_TIME else status for status, value, time in rows]
-    replace(side, answer, "statuses", name, statuses, "absent_rows")
+    put(side, answer, "statuses", name, statuses, "absent_rows")
 
 
 def null_values(side: Side, answer: Json, name: str) -> None:
     """15: a stored null is PRESENT to Feast and NULL_VALUE to fastserve."""
     rows = zip(answer["statuses"][name], answer["values"][name], strict=True)
     statuses = ["NULL_VALUE" if (status, value) == ("PRESENT", None) else status for status, value in rows]
-    replace(side, answer, "statuses", name, statuses, "null_values")
+    put(side, answer, "statuses", name, statuses, "null_values")
 
 
 def old_rows(side: Side, answer: Json, output: Output) -> None:
@@ -197,7 +195,7 @@ def old_rows(side: Side, answer: Json, output: Output) -> None:
 
     name = output.name
     statuses = list(map(status_of, answer["statuses"][name], answer["times"][name]))
-    replace(side, answer, "statuses", name, statuses, "old_rows")
+    put(side, answer, "statuses", name, statuses, "old_rows")
 
 
 def seconds_of(time: str) -> float:
@@ -215,14 +213,14 @@ def null_times(side: Side, answer: Json, name: str) -> None:
             return ["list", [with_nulls(item) for item in value[1]]]
         return None if value == sentinel else value
 
-    replace(side, answer, "values", name, [with_nulls(value) for value in answer["values"][name]], "null_times")
+    put(side, answer, "values", name, [with_nulls(value) for value in answer["values"][name]], "null_times")
 
 
 def scalar_maps(side: Side, answer: Json, name: str, sdk_answer: Json) -> None:
-    """38: maps with keys that are no text are objects in fastserve's JSON, nulls in Feast's; its SDK has the content."""
+    """38: maps with keys that are no text are objects in fastserve's JSON, null in Feast's; its SDK has the content."""
     assert not any(answer["values"][name]), "Feast's server answers scalar maps now; compare them"
     values = [None if value is None else tag(json_object(untag(value))) for value in sdk_answer["values"][name]]
-    replace(side, answer, "values", name, values, "scalar_maps")
+    put(side, answer, "values", name, values, "scalar_maps")
 
 
 def json_object(scalar_map: dict[Any, Any]) -> Json:
@@ -263,14 +261,14 @@ def python_with_full_names(side: Side, answer: Json, short: Json, output: Output
 
 
 def pandas_with_full_names(side: Side, answer: Json, short: Json, output: Output) -> None:
-    """With full names Feast gives the outputs of on-demand views in pandas mode the type of the values that the function
-    returned, such as INT64 where DOUBLE is declared; with short ones, as fastserve with both, the declared type."""
+    """With full names Feast gives the outputs of on-demand views in pandas mode the type of what the function returned,
+    such as INT64 where DOUBLE is declared; with short ones, as fastserve with both, the declared type."""
     for part in parts_of(answer):
-        replace(side, answer, part, output.name, short[part][output.feature], "pandas_with_full_names")
+        put(side, answer, part, output.name, short[part][output.feature], "pandas_with_full_names")
 
 
 def singletons(side: Side, question: Question, answer: Json, answers: Answers, outputs: list[Output]) -> None:
-    """19: Feast computes singletons for the first row alone; fastserve for each, as Feast does when asked row by row."""
+    """19: Feast computes singletons for the first row only; fastserve for each, as Feast when asked row by row."""
     rows = [answers[f"{question.id}:row {i}"] for i in range(question.n_rows)]
     for output in (output for output in outputs if output.kind == "singleton"):
         if output.name not in answer["names"]:  # 18 again
@@ -285,7 +283,7 @@ def current_versions(side: Side, answer: Json, current: Json, outputs: list[Outp
     references, it reads the current one, as fastserve does."""
     for output in outputs:
         for part in parts_of(answer):
-            replace(side, answer, part, output.name, current[part][output.name], "current_versions")
+            put(side, answer, part, output.name, current[part][output.name], "current_versions")
 
 
 def versions_of_services(side: Side, question: Question, answer: Json) -> None:
@@ -340,4 +338,8 @@ def http_answer(id_: str, body: Json) -> Json:
     }
 
 
-KNOWN_PARTS = {"results", "metadata", "feature_names", "feature_view_metadata", "values", "statuses", "event_timestamps"}
+KNOWN_PARTS = {"results", "values", "statuses", "event_timestamps"} | {
+    "metadata",
+    "feature_names",
+    "feature_view_metadata",
+}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from interop.exchange import Json, Question
 from interop.tagged import untag
 
-__all__ = ["Facts", "Output", "Projection"]
+__all__ = ["Facts", "Needs", "Output", "Projection"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,20 @@ class Projection:
     alias: str
     features: tuple[str, ...]
     join_key_map: dict[str, str]
+
+
+@dataclass
+class Needs:
+    """What a question must bring.
+
+    Attributes:
+        keys, data: column -> value type: join keys, and request data of on-demand views.
+        anchors: views and the columns of their join keys; rows that are known are taken from there.
+    """
+
+    keys: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    anchors: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
 
 class Facts:
@@ -107,7 +121,14 @@ class Facts:
             return [projection]
         return [Projection(source, source, (), {}) for source in self.on_demand[projection.view]["sources"]]
 
-    def request_data(self, projections: list[Projection]) -> dict[str, str]:
-        """Return what the request must bring for on-demand views: column -> type."""
+    def needs(self, projections: list[Projection]) -> Needs:
+        """Return what a question for these projections must bring."""
         found = [self.on_demand[p.view]["request_data"] for p in projections if p.view in self.on_demand]
-        return {name: kind for columns in found for name, kind in columns.items()}
+        needs = Needs(data={name: kind for columns in found for name, kind in columns.items()})
+        for projection in (s for p in projections for s in self.stored_projections(p)):
+            keys = self.views[projection.view]["join_keys"]
+            columns = {name: projection.join_key_map.get(name, name) for name in keys}
+            needs.keys.update({columns[name]: kind for name, kind in keys.items()})
+            if columns:
+                needs.anchors.append((projection.view, columns))
+        return needs

@@ -77,11 +77,11 @@ def facts(store: FeatureStore, customers: list[str]) -> Json:
     """
     on_demand = [view for view in store.list_on_demand_feature_views() if not view.write_to_online_store]
     stored: list[Any] = [*store.list_feature_views(), store.get_on_demand_feature_view("income_band")]
-    versions = {f"tier@v{number}": store.registry.get_feature_view_by_version("tier", "bank", number) for number in range(3)}
+    tiers = [store.registry.get_feature_view_by_version("tier", store.project, number) for number in range(3)]
     return {
         "entities": {entity.join_key: entity.name for entity in store.list_entities()},
         "views": {view.name: of_view(view) for view in stored}
-        | {name: of_view(view) for name, view in versions.items()}
+        | {f"tier@v{number}": of_view(view) for number, view in enumerate(tiers)}
         | {"tier@latest": of_view(store.get_feature_view("tier"))},
         "on_demand": {view.name: of_on_demand(view) for view in on_demand},
         "services": {service.name: of_service(service) for service in store.list_feature_services()},
@@ -131,11 +131,12 @@ def of_service(service: FeatureService) -> Json:
 
 def known_rows(store: FeatureStore) -> Json:
     """View -> some keys that it has a row for, column by column."""
-    known = {view.name: keys_in_file(store, view) for view in store.list_feature_views() if view.join_keys != ["__dummy_id"]}
+    views = [view for view in store.list_feature_views() if view.join_keys != ["__dummy_id"]]
+    known = {view.name: keys_in_file(view) for view in views}
     return known | {"income_band": known["customer_profile"]}
 
 
-def keys_in_file(store: FeatureStore, view: FeatureView) -> Json:
+def keys_in_file(view: FeatureView) -> Json:
     import pandas as pd
 
     table = pd.read_parquet(view.batch_source.path)

@@ -8,24 +8,27 @@ Left out, because Feast's answers to them are wrong beyond comparison:
 - some but not all join keys of a view (Feast looks up another, shorter key), no rows, null keys;
 - a service's own name of a join key before the key's real name (the later of the two wins in Feast);
 - entities by name with keys that are not of the type of their Python values (Feast looks up a key of another type);
-- on-demand views in pandas mode beside values that have no common Arrow type (Feast converts all that was asked for).
+- on-demand views in pandas mode beside values that have no common Arrow type, and beside singletons with their columns
+  of one row (Feast makes an Arrow table of all that was asked for).
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from interop.exchange import Question
-from interop.facts import Facts, Projection
+from interop.facts import Facts, Needs, Projection
 
 __all__ = ["random_questions"]
 
+Columns = dict[str, list[Any]]
+
 UTC = timezone.utc
-MOST_ROWS_OF_SINGLETONS = 12  # each costs a request of its own
+MOST_ROWS_OF_SINGLETONS = 6  # each costs a request of its own
 MESSAGE_TYPES = {"STRING", "INT32", "INT64"}  # of keys that Feast takes as protobuf Values
 
 
@@ -33,20 +36,6 @@ def random_questions(facts: Facts, seed: int, count: int) -> list[Question]:
     """Return `count` questions."""
     asker = Asker(facts, seed)
     return [asker.question(str(number)) for number in range(count)]
-
-
-@dataclass
-class Needs:
-    """What a question must bring.
-
-    Attributes:
-        keys, data: column -> value type: join keys, and request data of on-demand views.
-        anchors: views and the columns of their join keys; rows that are known are taken from there.
-    """
-
-    keys: dict[str, str] = field(default_factory=dict)
-    data: dict[str, str] = field(default_factory=dict)
-    anchors: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
 
 class Asker(random.Random):
@@ -65,7 +54,8 @@ class Asker(random.Random):
         """Return one question."""
         asked: dict[str, Any] = {"id": id_, "full_feature_names": self.chance(0.4), "versions": self.chance(0.2)}
         if self.chance(0.35):
-            asked["service"] = self.choice(sorted(self.facts.services))
+            precomputed = [name for name, service in self.facts.services.items() if service["precomputed"]]
+            asked["service"] = self.choice([*self.facts.services, *precomputed, *precomputed])
         else:
             asked["features"] = self.references()
         draft = self.with_distinct_names(Question(entities={}, **asked))
@@ -76,11 +66,14 @@ class Asker(random.Random):
         # A question about everything at once is the rarer one.
         chosen = self.sample(sorted(views), self.choice([1, 1, 2, 2, 3, 5]))
         if any(self.facts.on_demand.get(view, {}).get("mode") == "pandas" for view in chosen):
-            chosen = [view for view in chosen if view != "everything"]
+            chosen = [view for view in chosen if view != "everything" and not self.is_singleton(view)]
         references = [f"{view}:{feature}" for view in chosen for feature in self.features(view)]
         if self.chance(0.5):
             self.shuffle(references)
         return tuple(references)
+
+    def is_singleton(self, view: str) -> bool:
+        return bool(self.facts.on_demand.get(view, {}).get("singleton"))
 
     def features(self, view: str) -> list[str]:
         found = sorted((self.facts.views.get(view) or self.facts.on_demand[view])["features"])
@@ -89,9 +82,9 @@ class Asker(random.Random):
     def with_distinct_names(self, draft: Question) -> Question:
         """Use full names where short ones collide, and leave out what collides then."""
         if self.collides(draft):
-            draft = changed(draft, full_feature_names=True)
+            draft = replace(draft, full_feature_names=True)
         while self.collides(draft):
-            draft = changed(draft, features=draft.features[1:])
+            draft = replace(draft, features=draft.features[1:])
         return draft
 
     def collides(self, draft: Question) -> bool:
@@ -102,66 +95,59 @@ class Asker(random.Random):
 
     def with_entities(self, draft: Question) -> Question:
         projections = self.facts.projections(draft)
-        needs = self.needs(projections)
+        needs = self.facts.needs(projections)
         rows = self.rows(needs, self.row_count(draft))
         columns, types = self.keys(draft, needs, rows)
-        messages = not needs.data and types and set(types.values()) <= MESSAGE_TYPES and self.chance(0.3)
-        form = self.choice(["values", "repeated"] if messages else ["rows", "rows", "rows", "columns", "columns", "tuples"])
-        if not messages:
+        messages = not needs.data and bool(types) and set(types.values()) <= MESSAGE_TYPES and self.chance(0.3)
+        if messages:
+            form = self.choice(["values", "repeated"])
+        else:
+            form = self.choice(["rows", "rows", "rows", "columns", "columns", "tuples"])
             self.add_others(columns, types, len(rows))
         columns.update({name: DATA[kind](self, len(rows)) for name, kind in needs.data.items()})
         entities = {name: columns[name] for name in self.order(columns, projections)}
-        return changed(draft, entities=entities, form=form, types=types | needs.data)
+        return replace(draft, entities=entities, form=form, types=types | needs.data)
 
-    def keys(self, draft: Question, needs: Needs, rows: list[dict[str, Any]]) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    def keys(self, draft: Question, needs: Needs, rows: list[dict[str, Any]]) -> tuple[Columns, dict[str, str]]:
         """Return columns and their types: as they are, or in other forms, or under the names of the entities."""
         columns = {name: [row[name] for row in rows] for name in needs.keys}
         if not draft.service and "INT32" not in needs.keys.values() and self.chance(0.07):
             # As was once usual.
             names = self.facts.entities
-            return {names[key]: values for key, values in columns.items()}, {names[k]: t for k, t in needs.keys.items()}
+            return {names[key]: values for key, values in columns.items()}, dict.fromkeys(names.values(), "by name")
         if self.chance(0.2):
             columns = {name: self.disguised(values, needs.keys[name]) for name, values in columns.items()}
             return columns, dict.fromkeys(columns, "in disguise")
         return columns, dict(needs.keys)
 
-    def order(self, columns: dict[str, list[Any]], projections: list[Projection]) -> list[str]:
+    def order(self, columns: Columns, projections: list[Projection]) -> list[str]:
         """Return the columns in any order, but real names before those that a service gives."""
         mapped = {column for projection in projections for column in projection.join_key_map.values()}
         return sorted(self.sample(list(columns), len(columns)), key=lambda name: name in mapped)
 
-    def needs(self, projections: list[Projection]) -> Needs:
-        needs = Needs(data=self.facts.request_data(projections))
-        for projection in (s for p in projections for s in self.facts.stored_projections(p)):
-            keys = self.facts.views[projection.view]["join_keys"]
-            columns = {name: projection.join_key_map.get(name, name) for name in keys}
-            needs.keys.update({columns[name]: kind for name, kind in keys.items()})
-            if columns:
-                needs.anchors.append((projection.view, columns))
-        return needs
-
     def row_count(self, draft: Question) -> int:
-        count = self.choice([1, 1, 2, 3, 5, 8, 13, 21, 40, 60, self.choice([7, 150, 400])])
+        count = self.choice([1, 1, 1, 2, 2, 3, 5, 8, 13, 21, self.choice([34, 60, 250])])
         singletons = any(output.kind == "singleton" for output in self.facts.outputs(draft))
         return min(count, MOST_ROWS_OF_SINGLETONS) if singletons else count
 
     def rows(self, needs: Needs, count: int) -> list[dict[str, Any]]:
         """Return rows in any order, some of them repeated."""
         distinct = self.randint(1, count) if self.chance(0.4) else count
-        rows = [self.row(needs) for _ in range(distinct)]
+        strangers = self.choice([0.0, 0.1, 0.3])
+        rows = [self.row(needs, strangers) for _ in range(distinct)]
         rows += self.choices(rows, k=count - distinct)
         self.shuffle(rows)
         return rows
 
-    def row(self, needs: Needs) -> dict[str, Any]:
-        """Return one row, mostly of keys that are there together."""
+    def row(self, needs: Needs, strangers: float) -> dict[str, Any]:
+        """Return one row, of keys that are there together but for a share of strangers."""
         row: dict[str, Any] = {}
         for view, columns in self.sample(needs.anchors, len(needs.anchors)):
             known = self.choice(self.facts.known_rows(view))
             for name, column in columns.items():
                 row.setdefault(column, known[name])
         for name, kind in needs.keys.items():
-            if self.chance(0.12):
+            if self.chance(strangers):
                 row[name] = UNKNOWN[kind](self)
         return row
 
@@ -170,7 +156,7 @@ class Asker(random.Random):
         disguises = DISGUISES.get(kind, [lambda value: value])
         return [self.choice(disguises)(value) if self.chance(0.5) else value for value in values]
 
-    def add_others(self, columns: dict[str, list[Any]], types: dict[str, str], count: int) -> None:
+    def add_others(self, columns: Columns, types: dict[str, str], count: int) -> None:
         """Add keys of other entities, which the answer repeats, and a column that nobody knows, which it does not."""
         others = [name for name in sorted(self.facts.key_types) if name not in columns]
         if others and self.chance(0.12):
@@ -182,10 +168,6 @@ class Asker(random.Random):
         if not columns or self.chance(0.1):
             columns["nobody_knows"] = list(range(count))
             types["nobody_knows"] = "INT64"
-
-
-def changed(question: Question, **changes: Any) -> Question:
-    return Question(**{**vars(question), **changes})
 
 
 # --- values ----------------------------------------------------------------------------------------------------------

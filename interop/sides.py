@@ -93,8 +93,9 @@ def serving(command: list[str], repo: Path, environment: dict[str, str], *option
     port = free_port()
     arguments = [*command, "-c", str(repo), "serve", "-p", str(port), "--no-access-log", *options]
     with log.open("wb") as output, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        variables = {**os.environ, **environment}
         process = subprocess.Popen(
-            arguments, env={**os.environ, **environment}, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            arguments, env=variables, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         try:
             wait_until_healthy(process, client, log)
@@ -129,6 +130,7 @@ def ask_server(client: httpx.Client, questions: Iterable[Question]) -> dict[str,
 
 def http_answer_to(client: httpx.Client, question: Question) -> Json:
     answer = client.post("/get-online-features", json=question.body())
-    if answer.status_code != 200 or answer.headers["content-type"] != "application/json":
-        return {"id": question.id, "error": f"{answer.status_code} {answer.headers.get('content-type')} {answer.text[:500]}"}
+    kind = answer.headers.get("content-type")
+    if (answer.status_code, kind) != (200, "application/json"):
+        return {"id": question.id, "error": f"{answer.status_code} {kind} {answer.text[:500]}"}
     return http_answer(question.id, answer.json())

@@ -104,3 +104,9 @@ def columns(value_type: ValueType) -> st.SearchStrategy[Column]:
 def entity_key(entity: int) -> bytes:
     """Return the entity key of a row of a column."""
     return reference.serialize_entity_key(["k"], [str(entity)], [reference.STRING])
+
+
+def is_null(message: Any) -> bool:
+    """Whether a parsed Value is null for every reader; the JSON text "null" is not."""
+    member = message.WhichOneof("val")
+    return member in (None, "null_val") or message.unix_timestamp_val == reference.NULL_SECONDS

@@ -8,14 +8,18 @@ registry(*objects)                   a Registry of project "test" with these, an
 compiled(registry, features)         -> ReadPlan
 answer(commands, hashes)             what Redis replies to HMGETs
 read(plan, rows, hashes)             -> OnlineResponse
+store_with(repo, **settings)         -> FeatureStore of a repository
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from fastserve import online
+import yaml
+
+from fastserve import FeatureStore, online
 from fastserve._core import Batch, ReadPlan
 from fastserve.model import FeatureService
 from fastserve.plan import PlanOptions, compile_plan
@@ -223,3 +227,17 @@ def read(plan: ReadPlan, rows: object, hashes: Hashes, versions: bool = False) -
     batch = fill(online.begin(plan, rows), hashes)
     online.finish(batch)
     return OnlineResponse(batch, versions)
+
+
+# --- repositories ----------------------------------------------------------------------------------------------------
+
+
+def yaml_of(repo: Path) -> dict[str, Any]:
+    """Return the content of a repository's feature_store.yaml."""
+    mapping: dict[str, Any] = yaml.safe_load((repo / "feature_store.yaml").read_text())
+    return mapping
+
+
+def store_with(repo: Path, **settings: Any) -> FeatureStore:
+    """Return a store of the repository, with these settings of the `fastserve` section."""
+    return FeatureStore(repo, yaml_of(repo) | {"fastserve": settings})

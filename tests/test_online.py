@@ -90,7 +90,6 @@ TEXT_FORMS: dict[str, Any] = {
     "Arrow dictionary": {"customer_id": pa.array(NAMES).dictionary_encode()},
     "Values": {"customer_id": [pb.Value(string_val=name) for name in NAMES]},
     "RepeatedValue": {"customer_id": repeated(*(pb.Value(string_val=name) for name in NAMES))},
-    "dicts of Values": [{"customer_id": pb.Value(string_val=name)} for name in NAMES],
     "other package's Values": {"customer_id": [reference.Value(string_val=name) for name in NAMES]},
     "DataFrame": pd.DataFrame({"customer_id": NAMES}),
     "DataFrame with an index": pd.DataFrame({"customer_id": NAMES}, index=[5, 5, 1, 0]),
@@ -307,7 +306,7 @@ def test_entity_names_are_still_understood() -> None:
         answer = ask(AGE, {"customer": ["C1"], "other": [3]})
     assert answer == {"customer_id": ["C1"], "age": [41], "amount_sum": [20.0]}
     with pytest.warns(DeprecationWarning, match="'account'"):
-        assert list(ask(AGE, [{"account": 7, "customer_id": "C1"}]))[:2] == ["account_id", "customer_id"]
+        assert ask(AGE, [{"account": 7, "customer_id": "C1"}])["account_id"] == [7]
 
 
 # --- request data ----------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from fastserve.errors import DecodeError
 from fastserve.response import OnlineResponse
 from fastserve.types import Array, Bool, Bytes, Float64, Int32, Int64, Map, Set, String, UnixTimestamp, ValueType
 from tests import goldens, reference
-from tests.answers import NULL_VAL, TYPES, Column, Row, columns, entity_key
+from tests.answers import NULL_VAL, TYPES, Column, Row, columns, entity_key, is_null
 from tests.goldens import same
 from tests.registries import (
     bank,
@@ -78,7 +78,7 @@ def arrow_type(value_type: ValueType) -> pa.DataType | None:
 
 def stored_form(message: Any) -> Any:
     """Return what Arrow shows of a Value: text for JSON and UUIDs, lists for sets, a scalar map as parsed JSON."""
-    if reference.value_to_python(message) is None:
+    if is_null(message):
         return None
     member = message.WhichOneof("val")
     kind, shape = reference.split_member(member)
@@ -167,8 +167,7 @@ def test_arrow_of_unused_join_keys_that_have_no_common_type() -> None:
     [
         (ValueType.MAP, [{"a": 1}, {"a": "x"}]),
         (ValueType.MAP, [{"a": 1}, {"a": [1]}]),
-        (ValueType.DECIMAL, [Decimal("NaN"), Decimal(1)]),
-        (ValueType.DECIMAL, [Decimal("1E+1000")]),
+        (ValueType.DECIMAL, [Decimal("Infinity")]),
         (ValueType.VALUE_LIST, [[[1]], [["a"]]]),
     ],
 )
@@ -186,10 +185,10 @@ def test_arrow_of_decimals_and_maps() -> None:
     assert answer(maps).to_arrow()["f"].to_pylist() == [{"a": 1, "b": None}, {"a": None, "b": "x"}]
 
 
-@pytest.mark.parametrize("seconds", [2**55, -(2**55), 253402300800, -62135596801])
+@pytest.mark.parametrize("seconds", [2**55, -(2**55), 2**63 - 1])
 @pytest.mark.parametrize("value_type", [ValueType.UNIX_TIMESTAMP, ValueType.UNIX_TIMESTAMP_LIST])
 def test_times_outside_of_the_calendar(value_type: ValueType, seconds: int) -> None:
-    """What `to_dict` refuses with the place named, Arrow does not let pass either."""
+    """What does not fit Arrow's microseconds is refused as in `to_dict`: with the place named."""
     lists = value_type is ValueType.UNIX_TIMESTAMP_LIST
     held: dict[str, Any] = {TYPES[value_type]: {"val": [seconds]} if lists else seconds}
     found = answer(Column(int(value_type), [Row(b"", None), Row(reference.Value(**held).SerializeToString(), None)]))
@@ -324,10 +323,10 @@ def test_to_dict_and_json_need_no_optional_library() -> None:
     code = """
 import sys
 sys.modules.update(dict.fromkeys(["numpy", "pandas", "pyarrow"]))
-from tests.answers import Column, Row
+from fastserve._core import Batch, ReadPlan
 from fastserve.response import OnlineResponse
-response = OnlineResponse(Column(4, [Row(b"\\x20\\x05", None)]).batch())
-assert response.to_dict()["f"] == [5] and response.to_json() and response.statuses and response.proto
+response = OnlineResponse(Batch(ReadPlan([], [], join_keys={"k": 4}, required={}), {"k": [5]}, 1))
+assert response.to_dict() == {"k": [5]} and response.to_json() and response.statuses and response.proto
 for form in (response.to_df, response.to_arrow, response.to_numpy):
     try:
         form()

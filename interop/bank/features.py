@@ -4,15 +4,18 @@ The Parquet files that the sources name are written by `rows.py`; the rows of `e
 """
 
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, RequestSource, ValueType
+from feast.data_source import DataSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import (
     Array,
     Bool,
     Bytes,
     Decimal,
+    FeastType,
     Float32,
     Float64,
     ImageBytes,
@@ -30,6 +33,8 @@ from feast.types import (
     Uuid,
     ZonedTimestamp,
 )
+
+FOREVER = timedelta(0)
 
 # --- entities: a key of every type that can be one -------------------------------------------------------------------
 
@@ -50,13 +55,23 @@ KEYS = {
 }
 
 
-def source(name, **options):
+def source(name: str, **options: Any) -> FileSource:
     return FileSource(name=f"{name}_file", path=f"data/{name}.parquet", timestamp_field="at", **options)
 
 
-def view(name, entities, ttl=timedelta(0), source_=None, **features):
-    schema = [KEYS[entity] for entity in entities] + [Field(name=n, dtype=dtype) for n, dtype in features.items()]
+def view(
+    name: str,
+    entities: list[Entity],
+    ttl: timedelta = FOREVER,
+    source_: DataSource | None = None,
+    **features: FeastType,
+) -> FeatureView:
+    schema = [KEYS[entity] for entity in entities] + fields(**features)
     return FeatureView(name=name, entities=entities, ttl=ttl, source=source_ or source(name), schema=schema)
+
+
+def fields(**features: FeastType) -> list[Field]:
+    return [Field(name=name, dtype=dtype) for name, dtype in features.items()]
 
 
 # --- views -----------------------------------------------------------------------------------------------------------
@@ -83,9 +98,7 @@ card_activity = view(
     last_seen=UnixTimestamp,
 )
 # Some rows are of 2004, others of 2025: both sides of this ttl.
-credit_score = view(
-    "credit_score", [customer], timedelta(days=3650), score=Float32, limits=Array(Int64), grade=String
-)
+credit_score = view("credit_score", [customer], timedelta(days=3650), score=Float32, limits=Array(Int64), grade=String)
 account_balance = view(
     "account_balance",
     [account],
@@ -94,7 +107,7 @@ account_balance = view(
     history=Array(Float64),
     currency=String,
     overdrawn=Bool,
-    **{"größter_eingang": Float64},
+    größter_eingang=Float64,
 )
 account_merchant = view(
     "account_merchant", [merchant, account], spend=Float64, visits=Int64, last_note=String, merchant_age=Int32
@@ -103,7 +116,9 @@ merchant_stats = view("merchant__stats", [merchant], refunds=Int32, n__min=Int64
 branch_load = view("branch_load", [branch], queue=Int32, waits=Array(Float32), staff=Array(String))
 terminal_health = view("terminal_health", [terminal], firmware=Bytes, uptime=Float64)
 day_calendar = view("day_calendar", [business_day], is_holiday=Bool, day_name=String)
-visit = view("visit", [customer, branch, business_day], timedelta(days=36500), visit_count=Int64, purposes=Array(String))
+visit = view(
+    "visit", [customer, branch, business_day], timedelta(days=36500), visit_count=Int64, purposes=Array(String)
+)
 fx_rates = view("fx_rates", [], eur_usd=Float64, as_of=String, curve=Array(Float32))
 base_rates = view("base_rates", [], timedelta(days=1), base_rate=Float32, decided_at=UnixTimestamp)
 
@@ -160,7 +175,7 @@ everything = view(
 )
 
 
-def tier(**features):
+def tier(**features: FeastType) -> FeatureView:
     """A view that is applied in three versions, one after the other."""
     return view("tier", [customer], **features)
 
@@ -173,17 +188,17 @@ TIERS = [
 
 # --- on-demand views -------------------------------------------------------------------------------------------------
 
-payment = RequestSource(name="payment", schema=[Field(name="amount", dtype=Float64)])
-letter = RequestSource(name="letter", schema=[Field(name="title", dtype=String), Field(name="copies", dtype=Int64)])
+payment = RequestSource(name="payment", schema=fields(amount=Float64))
+letter = RequestSource(name="letter", schema=fields(title=String, copies=Int64))
 
 
 @on_demand_feature_view(
     sources=[card_activity, payment],
-    schema=[Field(name="ratio", dtype=Float64), Field(name="is_large", dtype=Bool), Field(name="steps", dtype=Array(Int64))],
+    schema=fields(ratio=Float64, is_large=Bool, steps=Array(Int64)),
     mode="python",
 )
-def amount_ratio(inputs):
-    pairs = list(zip(inputs["amount"], inputs["card_activity__spend_sum"]))
+def amount_ratio(inputs: dict) -> dict:
+    pairs = list(zip(inputs["amount"], inputs["card_activity__spend_sum"], strict=True))
     return {
         "ratio": [a / s if a is not None and s else None for a, s in pairs],
         "is_large": [None if s is None else (a or 0) > s for a, s in pairs],
@@ -193,7 +208,7 @@ def amount_ratio(inputs):
 
 @on_demand_feature_view(
     sources=[card_activity, payment],
-    schema=[Field(name="doubled", dtype=Float64), Field(name="count_text", dtype=String), Field(name="late", dtype=Bool)],
+    schema=fields(doubled=Float64, count_text=String, late=Bool),
     mode="pandas",
 )
 def amount_scaled(inputs: pd.DataFrame) -> pd.DataFrame:
@@ -206,28 +221,22 @@ def amount_scaled(inputs: pd.DataFrame) -> pd.DataFrame:
 
 @on_demand_feature_view(
     sources=[credit_score, account_balance],
-    schema=[Field(name="headroom", dtype=Float64), Field(name="limit_texts", dtype=Array(String))],
+    schema=fields(headroom=Float64, limit_texts=Array(String)),
     mode="python",
 )
 def headroom(inputs: dict) -> dict:
-    def first(limits):
-        return limits[0] if limits else 0
+    def headroom_of(limits, balance):
+        return None if balance is None else (limits[0] if limits else 0) + balance
 
     return {
-        "headroom": [None if b is None else first(ls) + b for ls, b in zip(inputs["limits"], inputs["balance"])],
+        "headroom": list(map(headroom_of, inputs["limits"], inputs["balance"])),
         "limit_texts": [[str(n) for n in ls or []] for ls in inputs["credit_score__limits"]],
     }
 
 
 @on_demand_feature_view(
     sources=[customer_profile],
-    schema=[
-        Field(name="age_next", dtype=Int64),
-        Field(name="segment_upper", dtype=String),
-        Field(name="open_year", dtype=Int64),
-        Field(name="income_k", dtype=Float32),
-        Field(name="nickname_count", dtype=Int32),
-    ],
+    schema=fields(age_next=Int64, segment_upper=String, open_year=Int64, income_k=Float32, nickname_count=Int32),
     mode="pandas",
 )
 def profile_summary(inputs: pd.DataFrame) -> pd.DataFrame:
@@ -242,30 +251,29 @@ def profile_summary(inputs: pd.DataFrame) -> pd.DataFrame:
 
 @on_demand_feature_view(
     sources=[customer_profile, letter],
-    schema=[Field(name="greeting", dtype=String), Field(name="pages", dtype=Int64)],
+    schema=fields(greeting=String, pages=Int64),
     mode="python",
     singleton=True,
 )
-def greeting_letter(inputs):
+def greeting_letter(inputs: dict) -> dict:
     names = inputs["nicknames"] or ["customer"]
     return {"greeting": f"{inputs['title']} {names[0]}", "pages": (inputs["copies"] or 1) * len(names)}
 
 
-@on_demand_feature_view(
-    sources=[fx_rates, payment], schema=[Field(name="amount_usd", dtype=Float64)], mode="python"
-)
-def converted(inputs):
-    return {"amount_usd": [a * r if a is not None and r else None for a, r in zip(inputs["amount"], inputs["eur_usd"])]}
+@on_demand_feature_view(sources=[fx_rates, payment], schema=fields(amount_usd=Float64), mode="python")
+def converted(inputs: dict) -> dict:
+    pairs = zip(inputs["amount"], inputs["eur_usd"], strict=True)
+    return {"amount_usd": [a * r if a is not None and r else None for a, r in pairs]}
 
 
 @on_demand_feature_view(
     entities=[customer],
     sources=[customer_profile],
-    schema=[Field(name="customer_id", dtype=String), Field(name="band", dtype=String), Field(name="band_floor", dtype=Int64)],
+    schema=fields(customer_id=String, band=String, band_floor=Int64),
     mode="python",
     write_to_online_store=True,
 )
-def income_band(inputs):
+def income_band(inputs: dict) -> dict:
     floors = [None if i is None or i != i else int(i // 10_000) * 10_000 for i in inputs["income"]]
     return {"band": [None if f is None else f"from {f}" for f in floors], "band_floor": floors}
 
@@ -273,7 +281,7 @@ def income_band(inputs):
 # --- services --------------------------------------------------------------------------------------------------------
 
 
-def party(view_, name, key):
+def party(view_: FeatureView, name: str, key: str) -> FeatureView:
     return view_.with_name(name).with_join_key_map({"customer_id": key})
 
 

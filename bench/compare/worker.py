@@ -1,0 +1,104 @@
+"""One subject in a process of its own, so that none pays for another's imports or garbage.
+
+    worker.py feast|fastserve|floor FOLDER
+
+Reads one request per line from stdin, {"keys": [...], "calls": n}, makes n equal calls and answers with one line:
+{"wall": median seconds of a call, "cpu": seconds of CPU per call, "digest": hash of the answer}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+Call = Callable[[], Any]
+
+
+def references() -> list[str]:
+    topics = ("profile", "balances", "cards", "transfers", "logins", "scores")
+    return [f"customer_{topic}:{topic}_{i}" for topic in topics for i in range(8)]
+
+
+def feast(folder: str) -> Callable[[list[str]], Call]:
+    from feast import FeatureStore
+
+    return sdk(FeatureStore(repo_path=folder))
+
+
+def fastserve(folder: str) -> Callable[[list[str]], Call]:
+    from fastserve import FeatureStore
+
+    return sdk(FeatureStore(repo_path=folder))
+
+
+def sdk(store: Any) -> Callable[[list[str]], Call]:
+    features = references()
+
+    def prepare(keys: list[str]) -> Call:
+        rows = [{"customer_id": key} for key in keys]
+        return lambda: store.get_online_features(features=features, entity_rows=rows).to_dict()
+
+    return prepare
+
+
+def floor(folder: str) -> Callable[[list[str]], Call]:
+    """The same command bytes sent and the same reply bytes read over a bare socket, nothing parsed."""
+    from fastserve import FeatureStore, online
+
+    store = FeatureStore(repo_path=folder)
+    plan = store.plan(references())
+    connection = store.config.online_store.connection
+    sock = socket.create_connection((connection.host, connection.port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def prepare(keys: list[str]) -> Call:
+        batch = online.begin(plan, [{"customer_id": key} for key in keys])
+        commands = b"".join(iter(batch.commands, None))
+        sock.sendall(commands)
+        size, done = 0, False
+        while not done:
+            data = sock.recv(1 << 17)
+            size += len(data)
+            done = batch.feed(data)
+
+        def call() -> None:
+            sock.sendall(commands)
+            left = size
+            while left:
+                left -= len(sock.recv(1 << 17))
+
+        return call
+
+    return prepare
+
+
+def measure(call: Call, calls: int) -> dict[str, Any]:
+    answer = call()
+    wall = []
+    cpu = time.process_time()
+    for _ in range(calls):
+        start = time.perf_counter()
+        call()
+        wall.append(time.perf_counter() - start)
+    cpu = time.process_time() - cpu
+    # Feast's order of features changes from process to process.
+    text = json.dumps(answer, default=str, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"wall": statistics.median(wall), "cpu": cpu / calls, "digest": digest}
+
+
+def main() -> None:
+    prepare = {"feast": feast, "fastserve": fastserve, "floor": floor}[sys.argv[1]](sys.argv[2])
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(measure(prepare(request["keys"]), request["calls"])), flush=True)
+
+
+if __name__ == "__main__":
+    main()
