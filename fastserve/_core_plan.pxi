@@ -4,6 +4,14 @@
 #   key                    entity key (prefix of the names, then the values) and the project's name, nothing in between
 #   fields of a view       the 4-byte id of each feature, in plan order, then "_ts:" and the view's stored name
 
+cdef extern from "Python.h":
+    ctypedef struct PyListObject:
+        PyObject** ob_item
+
+    ctypedef struct PyTupleObject:
+        PyObject** ob_item
+
+
 @cython.final
 cdef class StoredView:
     """The fields of one feature view in the reply of its group.
@@ -181,3 +189,11 @@ cdef int check_slot(Slot slot, tuple groups) except -1:
     if not 0 <= slot.field < n_fields or not 0 <= slot.event_time < n_fields:
         raise ValueError(f"{slot.label}: field {slot.field} of group {slot.group} is not in the plan")
     return 0
+
+
+def same_items(features, tuple known not None):
+    """Whether a list holds the very objects of a tuple, in order. Looks at none of them, so it cannot miss the cache."""
+    cdef Py_ssize_t n = PyTuple_GET_SIZE(known)
+    if type(features) is not list or PyList_GET_SIZE(features) != n:
+        return False
+    return memcmp((<PyListObject*>features).ob_item, (<PyTupleObject*>known).ob_item, n * sizeof(PyObject*)) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastserve import online
-from fastserve._core import ReadPlan
+from fastserve._core import ReadPlan, same_items
 from fastserve.config import Config, load_config, parse_config
 from fastserve.errors import DataSourceNotFoundException, FastserveError, FeatureReferenceError, RequestError
 from fastserve.model import DataSource, Entity, FeatureService, FeatureView, OnDemandFeatureView, Project
@@ -33,20 +33,30 @@ class _Serving:
         self._max_plans = max_plans
         self._plans: dict[PlanKey, tuple[Features, ReadPlan]] = {}
         self._lock = threading.Lock()
+        self._last: tuple[tuple[str, ...], bool, ReadPlan | None] = ((), False, None)
 
     def plan(self, features: Features, full_feature_names: bool) -> ReadPlan:
+        last, last_full_feature_names, plan = self._last
+        if plan is not None and full_feature_names == last_full_feature_names and same_items(features, last):
+            return plan
         if not isinstance(features, FeatureService):
-            try:
-                references = tuple(features)
-                known = self._plans.get((references, full_feature_names))
-            except TypeError as exc:
-                raise FeatureReferenceError(f"a list of references, or a FeatureService, expected: {exc}") from exc
-            return known[1] if known is not None else self._compile((references, full_feature_names), features)
+            return self._plan_of_references(features, full_feature_names)
         # Looked up by name and then compared: hashing all that a service consists of takes longer than a read.
         known = self._plans.get((features.name, full_feature_names))
         if known is not None and (known[0] is features or known[0] == features):
             return known[1]
         return self._compile((features.name, full_feature_names), features)
+
+    def _plan_of_references(self, features: Iterable[str], full_feature_names: bool) -> ReadPlan:
+        try:
+            references = tuple(features)
+            known = self._plans.get((references, full_feature_names))
+        except TypeError as exc:
+            raise FeatureReferenceError(f"a list of references, or a FeatureService, expected: {exc}") from exc
+        plan = known[1] if known is not None else self._compile((references, full_feature_names), features)
+        # Most programs ask with the same list again and again: comparing its pointers beats hashing its texts.
+        self._last = references, full_feature_names, plan
+        return plan
 
     def _compile(self, key: PlanKey, features: Features) -> ReadPlan:
         plan = compile_plan(self.snapshot, self._options, features, key[1])

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastserve._core import Batch, ReadPlan, columns_of_rows
+from fastserve._core import Batch, ReadPlan, columns_of_rows, plain_batch
 from fastserve.errors import EntityError
 from fastserve.transform import run_transforms
 
@@ -25,6 +25,11 @@ def begin(plan: ReadPlan, entity_rows: object) -> Batch:
     Raises:
         EntityError: a join key is missing, columns have unequal lengths, or a value cannot be a key.
     """
+    batch = plain_batch(plan, entity_rows)
+    return _begin(plan, entity_rows) if batch is None else batch
+
+
+def _begin(plan: ReadPlan, entity_rows: object) -> Batch:
     columns = columns_of_rows(entity_rows) if type(entity_rows) is list else _columns_of_mapping(entity_rows)
     keys: Columns = {}
     others = False
@@ -41,7 +46,7 @@ def begin(plan: ReadPlan, entity_rows: object) -> Batch:
     if n_rows < 0:
         n_rows = _rows_without_columns(plan, entity_rows)
     request_data = _request_data(plan, columns, keys) if others or plan.request_data else None
-    if len(keys) < len(plan.required) or not keys.keys() >= plan.required.keys():
+    if not keys.keys() >= plan.required.keys():
         _supply_or_refuse(plan, keys, n_rows)
     return Batch(plan, keys, n_rows, request_data)
 
@@ -88,7 +93,7 @@ def _supply_or_refuse(plan: ReadPlan, keys: Columns, n_rows: int) -> None:
 def _join_key_of(plan: ReadPlan, entity_name: str) -> str:
     join_key = plan.entity_names[entity_name]
     message = f"entity {entity_name!r} is given by its name; use its join key {join_key!r}"
-    warnings.warn(message, DeprecationWarning, stacklevel=5)  # the caller of get_online_features
+    warnings.warn(message, DeprecationWarning, stacklevel=6)  # the caller of get_online_features
     return join_key
 
 

@@ -55,17 +55,17 @@ def feast_questions(side: Side, question: Question) -> list[Question]:
     outputs = side.facts.outputs(question)
     asked = [question]
     if question.service and side.facts.services[question.service]["precomputed"]:
-        asked = [references(side, question, outputs, "ordinary")]
+        asked = [references(question, outputs, "ordinary")]
         if vectors_can_answer(side, question):
             asked.append(changed(question, "vectors"))
     computed = [output for output in outputs if output.kind in ("python", "pandas")]
     if computed and question.full_feature_names:
-        asked.append(references(side, question, computed, "short", full_feature_names=False))
+        asked.append(only(side, references(question, computed, "short", full_feature_names=False)))
     if renewed := renewed_views(side, question):
-        asked.append(references(side, question, renewed, "renewed"))
+        asked.append(only(side, references(question, renewed, "renewed")))
     if singletons := [output for output in outputs if output.kind == "singleton"]:
         asked += [
-            references(side, row, singletons, f"row {number}", full_feature_names=False)
+            only(side, references(row, singletons, f"row {number}", full_feature_names=False))
             for number, row in enumerate(single_rows(question))
         ]
     return asked
@@ -75,14 +75,18 @@ def changed(question: Question, suffix: str, **changes: Any) -> Question:
     return replace(question, id=f"{question.id}:{suffix}", **changes)
 
 
-def references(side: Side, question: Question, outputs: list[Output], suffix: str, **changes: Any) -> Question:
-    """Return a question for some of the outputs, by reference, with only those columns that they need."""
+def references(question: Question, outputs: list[Output], suffix: str, **changes: Any) -> Question:
+    """Return a question for some of the outputs, by reference."""
     features = tuple(output.reference for output in outputs)
-    asked = changed(question, suffix, features=features, service="", form="columns", **changes)
-    needs = side.facts.needs(side.facts.projections(asked))
+    return changed(question, suffix, features=features, service="", form="columns", **changes)
+
+
+def only(side: Side, question: Question) -> Question:
+    """Return a question without the columns that it does not need; Feast would have to guess their types."""
+    needs = side.facts.needs(side.facts.projections(question))
     names = {*needs.keys, *needs.data, *(side.facts.entities.get(key) for key in needs.keys)}
-    entities = {name: values for name, values in asked.entities.items() if name in names}
-    return replace(asked, entities=entities) if entities else asked
+    entities = {name: values for name, values in question.entities.items() if name in names}
+    return replace(question, entities=entities) if entities else question
 
 
 def renewed_views(side: Side, question: Question) -> list[Output]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from interop.tagged import tag, untag
 
-__all__ = ["Json", "Question", "answer", "read_lines", "write_lines"]
+__all__ = ["STATUSES", "Json", "Question", "answer", "read_lines", "write_lines"]
 
 Json = dict[str, Any]
 

@@ -7,7 +7,7 @@ Left out, because Feast's answers to them are wrong beyond comparison:
 - protobuf Values of other keys than text and integers, or for columns without a declared type (Feast refuses them);
 - some but not all join keys of a view (Feast looks up another, shorter key), no rows, null keys;
 - a service's own name of a join key before the key's real name (the later of the two wins in Feast);
-- entities by name with keys that are not of the type of their Python values (Feast looks up a key of another type);
+- entities by name with keys that are not of the type of their values (Feast guesses the type and looks up another key);
 - on-demand views in pandas mode beside values that have no common Arrow type, and beside singletons with their columns
   of one row (Feast makes an Arrow table of all that was asked for).
 """
@@ -29,6 +29,11 @@ Columns = dict[str, list[Any]]
 
 UTC = timezone.utc
 MOST_ROWS_OF_SINGLETONS = 6  # each costs a request of its own
+PLAIN_TYPES = {"STRING", "INT64", "BYTES"}  # of keys that have the type of their Python values, in JSON too
+    "STRING",
+    "INT64",
+    "BYTES",
+}  # of keys that look the same in JSON and have the type of their Python values
 MESSAGE_TYPES = {"STRING", "INT32", "INT64"}  # of keys that Feast takes as protobuf Values
 
 
@@ -111,7 +116,7 @@ class Asker(random.Random):
     def keys(self, draft: Question, needs: Needs, rows: list[dict[str, Any]]) -> tuple[Columns, dict[str, str]]:
         """Return columns and their types: as they are, or in other forms, or under the names of the entities."""
         columns = {name: [row[name] for row in rows] for name in needs.keys}
-        if not draft.service and "INT32" not in needs.keys.values() and self.chance(0.07):
+        if not draft.service and set(needs.keys.values()) <= PLAIN_TYPES and self.chance(0.1):
             # As was once usual.
             names = self.facts.entities
             return {names[key]: values for key, values in columns.items()}, dict.fromkeys(names.values(), "by name")
