@@ -56,9 +56,6 @@ class Slot:
 class ReadPlan:
     groups: tuple[KeyGroup, ...]
     outputs: tuple[Slot, ...]
-    join_keys: dict[str, int | None]
-    required: dict[str, Sequence[str]]
-    entity_names: dict[str, str]
     request_data: tuple[str, ...]
     transforms: tuple[Any, ...]
     view_versions: tuple[tuple[str, int], ...]
@@ -77,6 +74,12 @@ class ReadPlan:
         view_versions: Iterable[tuple[str, int]] = (),
         enforce_ttl: bool = False,
     ) -> None: ...
+    @property
+    def join_keys(self) -> Mapping[str, int | None]: ...
+    @property
+    def required(self) -> Mapping[str, Sequence[str]]: ...
+    @property
+    def entity_names(self) -> Mapping[str, str]: ...
 
 class UnusualReply(Exception):
     rest: bytes

@@ -30,6 +30,7 @@ import time
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from types import MappingProxyType
 from uuid import UUID
 
 from fastserve.errors import DecodeError, EntityError

@@ -48,12 +48,12 @@ def plain_batch(ReadPlan plan not None, entity_rows):
     rows = <list>entity_rows
     n = PyList_GET_SIZE(rows)
     for i in range(n):
-        if type(rows[i]) is not dict or len(<dict>rows[i]) != len(plan.required):
+        if type(rows[i]) is not dict or len(<dict>rows[i]) != len(plan.required_views):
             return None
-    if n == 0 or not plan.required:
+    if n == 0 or not plan.required_views:
         return None
     for name in <dict>rows[0]:
-        if name not in plan.required:
+        if name not in plan.required_views:
             return None
         column = PyList_New(n)
         columns[name] = column
@@ -96,7 +96,7 @@ class UnusualReply(Exception):
 
     Attributes:
         rest: the bytes from that reply on, for a RESP parser.
-        key: the Redis key that the command was about.
+        key: the entity key that the command was about, without the project.
     """
 
     def __init__(self, rest, key):
@@ -183,7 +183,7 @@ cdef class Batch:
     cdef int take_columns(self, dict columns) except -1:
         cdef uint32_t value_type
         for name, values in columns.items():
-            declared = self.plan.join_keys[name]
+            declared = self.plan.join_key_types[name]
             if declared is None:
                 self.entity_columns.append((name, VALUE, echo_column(values, name)))
                 continue
@@ -301,14 +301,14 @@ cdef class Batch:
         return &self.states[group]
 
     def commands(self, Py_ssize_t limit=1 << 20):
-        """Return the next commands in RESP, about `limit` bytes of them, or None when all were handed out."""
+        """Return the next commands in RESP, at least one and about `limit` bytes, or None when all were handed out."""
         cdef Sink out
         cdef KeyGroup group
         cdef GroupState* state
         if self.send_group == self.n_groups:
             return None
         out = Sink.of(min(limit + 4096, 256 + self.n_keys * 256))
-        while out.size < limit and self.send_group < self.n_groups:
+        while (out.size < limit or out.size == 0) and self.send_group < self.n_groups:
             group = <KeyGroup>self.plan.groups[self.send_group]
             state = &self.states[self.send_group]
             if self.send_entity == state.n_entities:
@@ -375,7 +375,7 @@ cdef class Batch:
             after = read_length(data, at, size, c'$', &n)
             if after == 0 or (after > 0 and n >= 0 and size - after < n + 2):
                 break
-            if after < 0 or n < -1:
+            if after < 0 or n < -1 or (n >= 0 and (data[after + n] != c'\r' or data[after + n + 1] != c'\n')):
                 self.unusual(at)
             self.cells[cell] = Cell(after, n)
             at = after + n + 2 if n >= 0 else after

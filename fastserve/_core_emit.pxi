@@ -78,6 +78,19 @@ cdef list event_seconds(Batch batch, Slot slot):
     return [batch.event_time(slot, row) // 1000000 for row in range(batch.n_rows)]
 
 
+cdef dict blank_columns(Batch batch):
+    """A dict to fill: a copy of the plan's, which need not grow key by key, if it has the right join keys in order."""
+    cdef dict required = batch.plan.required_views
+    cdef Py_ssize_t i = 0
+    if len(required) != PyList_GET_SIZE(batch.entity_columns):
+        return {}
+    for name in required:
+        if (<tuple>batch.entity_columns[i])[0] != name:
+            return {}
+        i += 1
+    return batch.plan.blank.copy()
+
+
 def python_columns(Batch batch not None, bint event_timestamps=False):
     """Return the answer as a dict: column -> list of Python values, one per row.
 
@@ -89,7 +102,7 @@ def python_columns(Batch batch not None, bint event_timestamps=False):
     """
     cdef Slot slot = None
     cdef Py_ssize_t row = 0
-    cdef dict result = {}
+    cdef dict result = {} if event_timestamps else blank_columns(batch)
     for name, value_type, values in batch.entity_columns:
         result[name] = entity_python_column(value_type, values)
         if event_timestamps:

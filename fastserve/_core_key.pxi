@@ -73,7 +73,10 @@ cdef object key_text(object value):
 
 
 cdef object key_value(object value, uint32_t value_type):
-    """The canonical form of a join-key value: str, bytes or int."""
+    """The canonical form of a join-key value, which may be a protobuf Value: str, bytes or int."""
+    if hasattr(value, "WhichOneof"):
+        member = value.WhichOneof("val")
+        value = None if member is None or member == "null_val" else getattr(value, member)
     if is_missing(value):
         raise ValueError("the value is null")
     if value_type == STRING:

@@ -152,31 +152,49 @@ cdef class ReadPlan:
 
     cdef readonly tuple groups
     cdef readonly tuple outputs
-    cdef readonly dict join_keys
-    cdef readonly dict required
-    cdef readonly dict entity_names
+    cdef dict join_key_types
+    cdef dict required_views
+    cdef dict entity_join_keys
     cdef readonly tuple request_data
     cdef readonly tuple transforms
     cdef readonly tuple view_versions
     cdef readonly bint enforce_ttl
     cdef readonly bint has_ttl
     cdef bytes json_names
+    cdef dict blank               # the answer's columns of a request with just the required join keys, all None
 
     def __init__(self, groups, outputs, *, join_keys, required, entity_names=(), request_data=(), transforms=(),
                  view_versions=(), bint enforce_ttl=False):
         self.groups = tuple(groups)
         self.outputs = tuple(outputs)
-        self.join_keys = dict(join_keys)
-        self.required = dict(required)
-        self.entity_names = dict(entity_names)
+        self.join_key_types = dict(join_keys)
+        self.required_views = dict(required)
+        self.entity_join_keys = dict(entity_names)
         self.request_data = tuple(request_data)
         self.transforms = tuple(transforms)
         self.view_versions = tuple(view_versions)
         self.enforce_ttl = enforce_ttl
         self.has_ttl = any(slot.ttl for slot in self.outputs)
+        for group in self.groups:
+            if not isinstance(group, KeyGroup):
+                raise TypeError(f"KeyGroup expected, got {type(group).__name__}")
+        self.blank = dict.fromkeys([*self.required_views, *(slot.name for slot in self.outputs)])
         for slot in self.outputs:
             check_slot(slot, self.groups)
         self.json_names = b",".join([(<Slot>slot).json_name for slot in self.outputs])
+
+    # Plans are shared by all threads, so their dicts are given out as views that cannot be written to.
+    @property
+    def join_keys(self):
+        return MappingProxyType(self.join_key_types)
+
+    @property
+    def required(self):
+        return MappingProxyType(self.required_views)
+
+    @property
+    def entity_names(self):
+        return MappingProxyType(self.entity_join_keys)
 
 
 cdef int check_slot(Slot slot, tuple groups) except -1:

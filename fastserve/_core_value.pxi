@@ -69,9 +69,49 @@ cdef inline int read_payload(Cursor* c, uint64_t wire, Member* m) except -1:
     return 0
 
 
+cdef inline bint read_plain(Cursor* c, Member* m) noexcept:
+    """Read the commonest Values: one scalar, text or bytes under a one-byte tag, of one-byte length, and nothing else.
+
+    False, with nothing changed, leaves the bytes to those who look at everything.
+    """
+    cdef const uint8_t* p = c.at
+    cdef Py_ssize_t size = c.end - p, i = 1
+    cdef uint8_t tag
+    cdef uint64_t scalar = 0
+    if size < 2:
+        return False
+    tag = p[0]
+    if tag == (DOUBLE << 3 | 1):
+        if size != 9:
+            return False
+        m.scalar = fixed64(p + 1)
+    elif tag == (INT64 << 3) or tag == (INT32 << 3) or tag == (UNIX_TIMESTAMP << 3) or tag == (BOOL << 3):
+        while i < size - 1 and p[i] >= 0x80:
+            scalar |= <uint64_t>(p[i] & 0x7F) << 7 * (i - 1)
+            i += 1
+        if i != size - 1 or p[i] >= 0x80 or size > 10:
+            return False
+        m.scalar = scalar | <uint64_t>p[i] << 7 * (i - 1)
+    elif tag == (STRING << 3 | 2) or tag == (BYTES << 3 | 2):
+        if p[1] != size - 2 or p[1] >= 0x80:
+            return False
+        m.body = Cursor(c.start, p + 2, c.end)
+    elif tag == (FLOAT << 3 | 5):
+        if size != 5:
+            return False
+        m.scalar = fixed32(p + 1)
+    else:
+        return False
+    m.number = tag >> 3
+    c.at = c.end
+    return True
+
+
 cdef int read_member(Cursor* c, Member* m, int depth) except -1:
     """Read a whole Value: find the member that is set. `depth` is how deep the Value is nested."""
     cdef uint64_t tag = 0, number
+    if likely(read_plain(c, m)):
+        return 0
     m.number = 0
     while c.at < c.end:
         take_tag(c, &tag)

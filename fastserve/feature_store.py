@@ -53,7 +53,7 @@ class _Serving:
             known = self._plans.get((references, full_feature_names))
         except TypeError as exc:
             raise FeatureReferenceError(f"a list of references, or a FeatureService, expected: {exc}") from exc
-        plan = known[1] if known is not None else self._compile((references, full_feature_names), features)
+        plan = known[1] if known is not None else self._compile((references, full_feature_names), references)
         # Most programs ask with the same list again and again: comparing its pointers beats hashing its texts.
         self._last = references, full_feature_names, plan
         return plan
@@ -63,7 +63,7 @@ class _Serving:
         with self._lock:
             while len(self._plans) >= self._max_plans:
                 del self._plans[next(iter(self._plans))]  # the oldest
-            self._plans[key] = features if isinstance(features, FeatureService) else key[0], plan
+            self._plans[key] = features, plan
         return plan
 
     def renewed(self, snapshot: Snapshot) -> _Serving:

@@ -25,14 +25,13 @@ def begin(plan: ReadPlan, entity_rows: object) -> Batch:
     Raises:
         EntityError: a join key is missing, columns have unequal lengths, or a value cannot be a key.
     """
-    batch = plain_batch(plan, entity_rows)
+    batch = plain_batch(plan, entity_rows) if not plan.request_data else None  # which may be a join key too
     return _begin(plan, entity_rows) if batch is None else batch
 
 
 def _begin(plan: ReadPlan, entity_rows: object) -> Batch:
     columns = columns_of_rows(entity_rows) if type(entity_rows) is list else _columns_of_mapping(entity_rows)
     keys: Columns = {}
-    others = False
     n_rows = -1
     for name, values in columns.items():
         if len(values) != n_rows:
@@ -41,11 +40,12 @@ def _begin(plan: ReadPlan, entity_rows: object) -> Batch:
             n_rows = len(values)
         if name in plan.join_keys:
             keys[name] = values
-        else:
-            others = True
+        elif name in plan.entity_names and name not in plan.request_data:
+            keys[_join_key_of(plan, name)] = values
     if n_rows < 0:
         n_rows = _rows_without_columns(plan, entity_rows)
-    request_data = _request_data(plan, columns, keys) if others or plan.request_data else None
+    # Request data may be a join key too.
+    request_data = {name: columns[name] for name in plan.request_data if name in columns} if plan.request_data else None
     if not keys.keys() >= plan.required.keys():
         _supply_or_refuse(plan, keys, n_rows)
     return Batch(plan, keys, n_rows, request_data)
@@ -55,14 +55,6 @@ def finish(batch: Batch) -> None:
     """Compute the on-demand features of a filled Batch."""
     if batch.plan.transforms:
         run_transforms(batch, batch.plan.transforms)
-
-
-def _request_data(plan: ReadPlan, columns: Columns, keys: Columns) -> Columns:
-    """Pick out the request data, which may be a join key too; an entity's name stands for its join key."""
-    for name, values in columns.items():
-        if name in plan.entity_names and name not in plan.join_keys and name not in plan.request_data:
-            keys[_join_key_of(plan, name)] = values
-    return {name: columns[name] for name in plan.request_data if name in columns}
 
 
 def _unequal_lengths(columns: Columns) -> EntityError:
@@ -93,7 +85,7 @@ def _supply_or_refuse(plan: ReadPlan, keys: Columns, n_rows: int) -> None:
 def _join_key_of(plan: ReadPlan, entity_name: str) -> str:
     join_key = plan.entity_names[entity_name]
     message = f"entity {entity_name!r} is given by its name; use its join key {join_key!r}"
-    warnings.warn(message, DeprecationWarning, stacklevel=6)  # the caller of get_online_features
+    warnings.warn(message, DeprecationWarning, stacklevel=5)  # the caller of get_online_features
     return join_key
 
 

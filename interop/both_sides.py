@@ -1,9 +1,10 @@
 """Feast and fastserve in one process, in the environment that has both.
 
-    python -m interop.both_sides FIRST QUESTIONS FEASTS OURS META REPO
+    python -m interop.both_sides FIRST FOLDER REPO ...
 
-FIRST, "feast" or "fastserve", is imported before the other. Both answer the same questions in turn, into two files;
-META gets where the packages come from.
+FIRST, "feast" or "fastserve", is imported before the other. Both answer the questions in FOLDER/questions about each
+repository in turn, into FOLDER/<repository>-feast and FOLDER/<repository>-ours; FOLDER/process gets where the packages
+come from.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from pathlib import Path
 from interop.exchange import Json, Question, answer, read_lines, write_lines
 
 
-def main(first: str, questions: str, feasts: str, ours: str, meta: str, repo: str) -> None:
+def main(first: str, folder: Path, *repos: Path) -> None:
     """Import both, ask both, and look at the protobuf messages of both."""
     for package in sorted(("feast", "fastserve"), key=lambda name: name != first):
         importlib.import_module(package)
-    pairs = list(answers(Path(questions), Path(repo)))
-    write_lines(Path(feasts), (pair[0] for pair in pairs))
-    write_lines(Path(ours), (pair[1] for pair in pairs))
-    Path(meta).write_text(json.dumps(facts_about_the_process()))
+    for repo in repos:
+        pairs = list(answers(folder / "questions", repo))
+        write_lines(folder / f"{repo.name}-feast", (theirs for theirs, _ in pairs))
+        write_lines(folder / f"{repo.name}-ours", (ours for _, ours in pairs))
+    (folder / "process").write_text(json.dumps(about_the_process()))
 
 
 def answers(questions: Path, repo: Path) -> Iterator[tuple[Json, Json]]:
@@ -43,7 +45,7 @@ def answers(questions: Path, repo: Path) -> Iterator[tuple[Json, Json]]:
             )
 
 
-def facts_about_the_process() -> Json:
+def about_the_process() -> Json:
     """Where the packages come from, and whether their messages live side by side in protobuf's one pool."""
     import feast
     from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse as Theirs
@@ -59,4 +61,4 @@ def facts_about_the_process() -> Json:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], *map(Path, sys.argv[2:]))

@@ -62,8 +62,12 @@ class World:
     def side(self, store: str, http: bool = False) -> Side:
         return Side(self.facts, store, http, time.time(), Counter())
 
+    @property
+    def questions_over_http(self) -> list[Question]:
+        return [question for question in self.questions if question.has_body]
+
     def questions_to_feast(self, side: Side) -> list[Question]:
-        asked = self.questions if not side.http else [q for q in self.questions if q.has_body]
+        asked = self.questions_over_http if side.http else self.questions
         return [shadow for question in asked for shadow in feast_questions(side, question)]
 
 
@@ -90,51 +94,64 @@ def feast_answers(world: World) -> dict[str, Answers]:
         return {store: future.result() for store, future in found.items()}
 
 
-@pytest.fixture(autouse=True)
-def variables(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def server_answers(world: World) -> dict[str, tuple[Answers, Answers]]:
+    """The answers of Feast's server and of fastserve's, by store."""
+
+    def ask(store: str) -> tuple[Answers, Answers]:
+        repo = world.repos[store]
+        with (
+            # Feast's workers end after a thousand requests, unless told otherwise.
+            serving(FEAST_SERVE, repo, world.environment, "--max-requests", "1000000") as feast,
+            serving(OUR_SERVE, repo, world.environment) as ours,
+        ):
+            return (
+                ask_server(feast, world.questions_to_feast(world.side(store, http=True))),
+                ask_server(ours, world.questions_over_http),
+            )
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(STORES, pool.map(ask, STORES), strict=True))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_sdk(world: World, feast_answers: dict[str, Answers], store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in world.environment.items():
         monkeypatch.setenv(name, value)
-
-
-@pytest.mark.parametrize("store", STORES)
-def test_sdk(world: World, feast_answers: dict[str, Answers], store: str) -> None:
-    side = world.side(store)
     with FeatureStore(repo_path=world.repos[store]) as ours:
         answers = {q.id: answer(q, lambda q: fastserve_side.ask(ours, q)) for q in world.questions}
-    compare(side, world.questions, feast_answers[store], answers, feast_answers[store])
+    compare(world.side(store), world.questions, feast_answers[store], answers, feast_answers[store])
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_http(world: World, feast_answers: dict[str, Answers], store: str) -> None:
-    side, repo = world.side(store, http=True), world.repos[store]
-    questions = [question for question in world.questions if question.has_body]
-    with (
-        # Feast's workers end after a thousand requests, unless told otherwise.
-        serving(FEAST_SERVE, repo, world.environment, "--max-requests", "1000000") as feast,
-        serving(OUR_SERVE, repo, world.environment) as ours,
-    ):
-        feasts = ask_server(feast, world.questions_to_feast(side))
-        answers = ask_server(ours, questions)
-    compare(side, questions, feasts, answers, feast_answers[store])
+def test_http(
+    world: World,
+    feast_answers: dict[str, Answers],
+    server_answers: dict[str, tuple[Answers, Answers]],
+    store: str,
+) -> None:
+    side = world.side(store, http=True)
+    compare(side, world.questions_over_http, *server_answers[store], feast_answers[store])
 
 
 @pytest.mark.parametrize("first", ["feast", "fastserve"])
-@pytest.mark.parametrize("store", STORES)
-def test_one_process(world: World, store: str, first: str) -> None:
-    """Both packages imported, in either order, and used in turn."""
-    side = world.side(store)
+def test_one_process(world: World, first: str) -> None:
+    """Both packages imported, in either order, and used in turn on both stores."""
+    folder = world.feast.folder / f"{first}-first"
+    folder.mkdir()
     # Those that Feast answers in one go.
-    questions = [q for q in world.questions if feast_questions(side, q) == [q]][:IN_ONE_PROCESS]
-    files = {name: world.feast.folder / f"{store}-{first}-{name}" for name in ("questions", "feasts", "ours", "meta")}
-    write_lines(files["questions"], (question.to_json() for question in questions))
-    world.feast.run("interop.both_sides", first, *files.values(), world.repos[store], environment=beside_feast(world))
-    feasts, ours = ({a["id"]: a for a in read_lines(files[name])} for name in ("feasts", "ours"))
-    compare(side, questions, feasts, ours, feasts)
-    print(json.loads(files["meta"].read_text()))
+    questions = [q for q in world.questions if feast_questions(world.side("redis"), q) == [q]][:IN_ONE_PROCESS]
+    write_lines(folder / "questions", (question.to_json() for question in questions))
+    arguments = ("interop.both_sides", first, folder, *world.repos.values())
+    world.feast.run(*arguments, environment=beside_feast(world))
+    for store, repo in world.repos.items():
+        feasts, ours = ({a["id"]: a for a in read_lines(folder / f"{repo.name}-{name}")} for name in ("feast", "ours"))
+        compare(world.side(store), questions, feasts, ours, feasts)
+    print((folder / "process").read_text())
 
 
 def beside_feast(world: World) -> dict[str, str]:
-    """Variables with which `import fastserve` works beside Feast: none where setup.sh installed it."""
+    """Return variables with which `import fastserve` works beside Feast: none where setup.sh installed it."""
     if FEAST_PYTHON.is_relative_to(ROOT):
         return {}
     path = {"PYTHONPATH": f"{world.feast.environment['PYTHONPATH']}:{ROOT}"}

@@ -29,6 +29,7 @@ from tests.registries import registry, remember, store_with, view, yaml_of
 from tests.servers import RedisServer, free_port
 
 AGE = "customer_profile:age"
+C1 = [{"customer_id": "C1"}]
 
 ASKED = ["txn_7d:amount_sum", AGE, "fx_rates:asof", "account_balance:history", "stored_odfv:income_k", "risk_py:flag"]
 ROWS = [
@@ -87,8 +88,23 @@ def test_features_may_be_any_iterable(store: FeatureStore) -> None:
     rows = {"customer_id": ["C1"]}
     expected = {"customer_id": ["C1"], "age": [41], "txn_count": [2]}
     asked = [AGE, "txn_7d:txn_count"]
-    for features in (asked, tuple(asked), iter(asked), dict.fromkeys(asked), (text for text in asked)):
+    forms = (iter(asked), asked, tuple(asked), dict.fromkeys(asked), (text for text in asked), list(asked))
+    for features in forms:
         assert store.get_online_features(features, rows).to_dict() == expected
+    for number, make in enumerate((iter, list, tuple, dict.fromkeys)):
+        shape = [f"all_types:f_{name}" for name in ("int32", "int64", "bool", "string")][number:]
+        assert [slot.label for slot in store.plan(make(shape)).outputs] == shape, make
+
+
+def test_a_list_that_is_changed_between_requests(store: FeatureStore) -> None:
+    asked = [AGE, "txn_7d:txn_count"]
+    for change in (lambda: None, lambda: None, asked.reverse, asked.pop, lambda: asked.insert(0, "fx_rates:asof")):
+        change()
+        answer = store.get_online_features(asked, C1).to_dict()
+        assert list(answer) == ["customer_id", *(text.partition(":")[2] for text in asked)]
+        assert list(store.get_online_features(asked, C1, full_feature_names=True).to_dict())[1:] == [
+            text.replace(":", "__") for text in asked
+        ]
 
 
 def test_services(store: FeatureStore) -> None:
@@ -302,8 +318,6 @@ def test_one_plan_may_be_enough(redis_bank_repo: Path) -> None:
 
 
 # --- what is wrong ---------------------------------------------------------------------------------------------------
-
-C1 = [{"customer_id": "C1"}]
 
 
 @pytest.mark.parametrize(

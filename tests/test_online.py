@@ -334,7 +334,8 @@ def test_a_column_may_be_join_key_and_request_data() -> None:
     code = "def name(inputs):\n    return {'name': [c + '!' for c in inputs['customer_id']]}\n"
     needs = on_demand_view("name", code, {"name": String}, sources=[projection(a)], request={"customer_id": String})
     plan = compiled(registry(a, needs), ["name:name", "a:x"])
-    assert read(plan, {"customer_id": ["C1"]}, {}).to_dict() == {"customer_id": ["C1"], "name": ["C1!"], "x": [None]}
+    for rows in ({"customer_id": ["C1"]}, [{"customer_id": "C1"}], [OrderedDict(customer_id="C1")]):
+        assert read(plan, rows, {}).to_dict() == {"customer_id": ["C1"], "name": ["C1!"], "x": [None]}
 
 
 def test_request_data_named_as_an_entity() -> None:
@@ -358,6 +359,7 @@ def test_request_data_named_as_an_entity() -> None:
         (PAIRS, [{"account_id": 7}], "join key merchant_id (of account_merchant); the request has ['account_id']"),
         (PAIRS, {"merchant_id": []}, "missing join key account_id (of account_merchant)"),
         (AGE, {"customer_id": ["C1", "C2"], "account_id": [7]}, "the same length (customer_id: 2, account_id: 1)"),
+        (AGE, {"customer_id": [], "account_id": [1, 2]}, "the same length (customer_id: 0, account_id: 2)"),
         (AGE, {"customer_id": ["C1"], "other": []}, "the same length (customer_id: 1, other: 0)"),
         (AGE, [{"customer_id": "C1"}, {"customer": "C1"}], "row 1: all rows must have the columns of"),
         (AGE, [{"customer_id": "C1"}, {"customer_id": "C1", "more": 1}], "row 1: all rows must have the columns of"),

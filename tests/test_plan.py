@@ -236,7 +236,7 @@ def test_an_alias_is_not_a_reference() -> None:
 
 
 def test_mapped_names_may_change_the_order_of_columns_but_not_of_keys() -> None:
-    message = registry(view("pairs", {"x": Int64}, {"a_id": String, "b_id": Int64}))
+    message = registry(view("pairs", {"x": Int64}, {"b_id": Int64, "a_id": String}))
     pairs = message.feature_views[0]
     message.feature_services.append(service("s", projection(pairs, join_key_map={"a_id": "z_id", "b_id": "c_id"})))
     (group,) = compiled(message, "s").groups

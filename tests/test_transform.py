@@ -292,7 +292,7 @@ def test_wrong_results(body: str, text: str) -> None:
         ("return None", f"{PLACE}: TypeError"),
         ("return {'z': 1.0}", f"{PLACE}: KeyError: 'y'"),
         ("return {'y': 1 / (inputs['amount'] - 3)}", f"{PLACE}: ZeroDivisionError"),
-        ("return {'y': [1.0]}", f"{PLACE}, output y: y, row 0"),
+        ("return {'y': 'text'}", f"{PLACE}, output y: y, row 0"),
     ],
 )
 def test_wrong_results_of_singletons(body: str, text: str) -> None:

@@ -52,7 +52,7 @@ class RedisStore:
             raise
         self._idle.append(connection)
         if self._waiting:
-            with self._changed:
+            with self._lock:
                 self._changed.notify()
         return True
 
@@ -68,7 +68,7 @@ class RedisStore:
 
     def _take_place(self, deadline: float) -> Connection:
         """Return a connection that is yet to be opened; at the limit, wait for an idle one instead."""
-        with self._changed:
+        with self._lock:
             # Announced before looking: whoever gives a connection back afterwards will notify.
             self._waiting += 1
             try:
@@ -93,7 +93,7 @@ class RedisStore:
 
     def _discard(self, connection: Connection) -> None:
         connection.close()
-        with self._changed:
+        with self._lock:
             self._counted.discard(connection)
             self._changed.notify()
 
@@ -110,7 +110,10 @@ class RedisStore:
         self._idle: deque[Connection] = deque()
         # Weak, so that a connection whose thread an exception hit between two lines still gives its place back.
         self._counted: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._changed = threading.Condition()
+        # `with` the lock, never the condition: an exception from a signal could hit the latter's Python code and leave
+        # it locked. The lock may be taken twice, by one who drops a dead connection while looking for a live one.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiting = 0
 
     def _leave_to_parent(self) -> None:

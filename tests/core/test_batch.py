@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastserve import _core
-from fastserve._core import Batch, KeyGroup, ReadPlan, Slot, StoredView, UnusualReply, columns_of_rows
+from fastserve._core import (
+    Batch,
+    KeyGroup,
+    ReadPlan,
+    Slot,
+    StoredView,
+    UnusualReply,
+    columns_of_rows,
+    plain_batch,
+    same_items,
+)
 from fastserve.errors import EntityError
 from fastserve.types import ValueType
 from tests import reference
@@ -223,6 +234,26 @@ def test_any_split(cuts: set[int], empties: bool) -> None:
         assert target.feed(b"") is False
     assert target.feed(pieces[-1]) is True
     assert answers(target) == WHOLE
+
+
+def test_pieces_in_a_buffer_that_is_used_again() -> None:
+    """As a connection does: only the first bytes of the buffer are what has come."""
+    target, replies = asked()
+    buffer = bytearray(64)
+    for start in range(0, len(replies), 64):
+        piece = replies[start : start + 64]
+        buffer[:] = b"*" * 64
+        buffer[: len(piece)] = piece
+        done = target.feed(buffer, len(piece))
+        assert done is (start + 64 >= len(replies))
+    assert answers(target) == WHOLE
+
+
+@pytest.mark.parametrize("size", [-1, 9, 2**62])
+def test_more_bytes_than_the_buffer_has(size: int) -> None:
+    target, _ = asked()
+    with pytest.raises(ValueError, match="8"):
+        target.feed(bytearray(8), size)
 
 
 def test_large_values_over_many_pieces() -> None:
@@ -456,6 +487,62 @@ def test_a_key_column_that_is_missing() -> None:
     with pytest.raises(EntityError, match="'acc_id'") as caught:
         Batch(PLAN, {"customer_id": ["C1"]}, 1)
     assert caught.value.join_key == "acc_id"
+
+
+# --- the commonest requests ------------------------------------------------------------------------------------------
+
+VALUES = st.sampled_from(["C1", "C2", "", 7, 8, "9", 7.5, None, b"x", True])
+ROWS = st.lists(
+    st.fixed_dictionaries({"customer_id": VALUES, "acc_id": VALUES})
+    | st.dictionaries(st.sampled_from(["customer_id", "acc_id", "other"]), VALUES),
+    max_size=4,
+)
+
+
+def outcome(make: Callable[[], Batch | None]) -> Any:
+    try:
+        found = make()
+    except EntityError as exc:
+        return str(exc)
+    return found and (found.n_rows, found.entity_columns, commands_of(found), found.request_data)
+
+
+@given(ROWS)
+def test_the_short_way_leads_to_the_same_batch(rows: list[dict[str, Any]]) -> None:
+    plain = outcome(lambda: plain_batch(PLAN, rows))
+    is_plain = bool(rows) and all(row.keys() == {"customer_id", "acc_id"} for row in rows)
+    assert (plain is not None) == is_plain
+    if is_plain:
+        assert plain == outcome(lambda: Batch(PLAN, columns_of_rows(rows), len(rows)))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        [],
+        (),
+        {"customer_id": ["C1"], "acc_id": [1]},
+        ({"customer_id": "C1", "acc_id": 1},),
+        [OrderedDict(customer_id="C1", acc_id=1)],
+        [{"customer_id": "C1", "acc_id": 1}, None],
+        [{"customer_id": "C1", "acc_id": 1}, {"customer_id": "C1", "other": 1}],
+        [{"customer_id": "C1"}],
+        [{"customer_id": "C1", "acc_id": 1, "other": 2}],
+        [{1: 2, 3: 4}],
+    ],
+)
+def test_other_requests_take_the_long_way(rows: Any) -> None:
+    assert plain_batch(PLAN, rows) is None
+    assert plain_batch(ReadPlan([CONSTANT], [], join_keys={}, required={}), rows) is None
+
+
+def test_the_same_items() -> None:
+    a, b = "view:" + "a" * 30, "view:" + "b" * 30
+    assert same_items([a, b], (a, b))
+    assert same_items([], ())
+    for other in ([b, a], [a], [a, b, a], (a, b), iter([a, b]), None, [a, "".join(list(b))]):
+        assert not same_items(other, (a, b))
 
 
 # --- columns_of_rows -------------------------------------------------------------------------------------------------

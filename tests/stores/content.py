@@ -78,9 +78,7 @@ def stored(number: Number) -> bytes:
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_redis(
-    client: redis.Redis, view: View, rows: Iterable[Row], version: int = 3, project: str = PROJECT
-) -> None:
+def write_redis(client: redis.Redis, view: View, rows: Iterable[Row], version: int = 3, project: str = PROJECT) -> None:
     """Write rows as Feast does, without a look at what is there."""
     with client.pipeline(transaction=False) as pipeline:
         for row in rows:
@@ -140,7 +138,9 @@ def plan(views: Sequence[View], version: int = 3, project: str = PROJECT, ttl: i
 def _group(views: Sequence[View], project: str, version: int) -> KeyGroup:
     stored_views: list[StoredView] = []
     for view in views:
-        stored_views.append(StoredView(view.name, view.features, stored_views[-1].event_time + 1 if stored_views else 0))
+        stored_views.append(
+            StoredView(view.name, view.features, stored_views[-1].event_time + 1 if stored_views else 0)
+        )
     names, types = views[0].join_keys, views[0].types
     if not names:
         return KeyGroup(["__dummy_id"], [], [], stored_views, project, version)
@@ -149,12 +149,12 @@ def _group(views: Sequence[View], project: str, version: int) -> KeyGroup:
     return KeyGroup(sorted_names, sorted_names, sorted_types, stored_views, project, version)
 
 
-def batch_of(read_plan: ReadPlan, n_rows: int | None = None, **keys: list[Any]) -> Batch:
+def batch_of(read_plan: ReadPlan, n_rows: int | None = None, **keys: Any) -> Batch:
     """Return a batch that is yet to be read; `n_rows` is needed where there are no keys."""
     return Batch(read_plan, keys, len(next(iter(keys.values()))) if n_rows is None else n_rows)
 
 
-def read(store: Store, read_plan: ReadPlan, n_rows: int | None = None, **keys: list[Any]) -> Answer:
+def read(store: Store, read_plan: ReadPlan, n_rows: int | None = None, **keys: Any) -> Answer:
     """Read a batch and return what it says."""
     batch = batch_of(read_plan, n_rows, **keys)
     store.read(batch)
@@ -175,7 +175,7 @@ def answer_of(batch: Batch) -> Answer:
 # --- the model -------------------------------------------------------------------------------------------------------
 
 
-def expected(content: Iterable[tuple[View, Iterable[Row]]], n_rows: int | None = None, **keys: list[Any]) -> Answer:
+def expected(content: Iterable[tuple[View, Iterable[Row]]], n_rows: int | None = None, **keys: Any) -> Answer:
     """Return what any store must say of this content; a later row adds to, or overwrites, an earlier one."""
     count = len(next(iter(keys.values()))) if n_rows is None else n_rows
     answer = Answer({}, {}, {})

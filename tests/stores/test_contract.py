@@ -226,9 +226,9 @@ class TestLargeBatches:
     def test_large_values(self, place: Place, store: Store) -> None:
         large = b"\x12" + b"\x80\x80\x80\x01" + b"x" * (1 << 21)
         place.write(ACCOUNT, [Row((key,), {"balance": large}) for key in range(4)])
-        assert read(store, plan([ACCOUNT]), account_id=[0, 3]).values["account_balance:balance"] == [
-            "x" * (1 << 21)
-        ] * 2
+        assert (
+            read(store, plan([ACCOUNT]), account_id=[0, 3]).values["account_balance:balance"] == ["x" * (1 << 21)] * 2
+        )
 
 
 class TestFailures:

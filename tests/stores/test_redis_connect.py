@@ -310,7 +310,9 @@ class TestTls:
 
     def test_authority_file_without_certificates(self, locked: RedisServer, tmp_path: Path) -> None:
         (tmp_path / "empty.pem").write_text("nothing\n")
-        assert f"ssl_ca_certs {tmp_path}/empty.pem: " in str(fault(self.tls(locked, ssl_ca_certs=f"{tmp_path}/empty.pem")))
+        assert f"ssl_ca_certs {tmp_path}/empty.pem: " in str(
+            fault(self.tls(locked, ssl_ca_certs=f"{tmp_path}/empty.pem"))
+        )
 
     def test_client_certificate(self, locked: RedisServer, certificates: Certificates) -> None:
         own = {"ssl_certfile": str(certificates.client_cert), "ssl_keyfile": str(certificates.client_key)}
@@ -330,7 +332,10 @@ class TestTls:
     def test_encrypted_client_key_asks_nobody(
         self, locked: RedisServer, certificates: Certificates, tmp_path: Path
     ) -> None:
-        own = {"ssl_certfile": str(certificates.client_cert), "ssl_keyfile": _encrypted(certificates.client_key, tmp_path)}
+        own = {
+            "ssl_certfile": str(certificates.client_cert),
+            "ssl_keyfile": _encrypted(certificates.client_key, tmp_path),
+        }
         assert f"ssl_keyfile {tmp_path}/encrypted.pem: " in str(fault(self.tls(locked, certificates, **own)))
 
     def test_plain_server(self, filled: RedisServer, certificates: Certificates) -> None:

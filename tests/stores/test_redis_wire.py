@@ -101,9 +101,9 @@ class TestReplies:
                 assert connection.is_quiet()
 
     def test_more_commands_than_one_write_takes(self, empty_redis: RedisServer) -> None:
-        ids = list(range(12_000))
+        ids = list(range(15_000))
         asked = batch(ids)
-        assert len(asked.commands() or b"") < 12_000 * len(asked.commands(1) or b"")
+        assert len(list(iter(asked.commands, None))) == 2
         asked.rewind()
         with empty_redis.client() as client:
             write_redis(client, scripted.VIEW, scripted.rows(ids))
