@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import struct
 import time
 from typing import Any
 
@@ -19,7 +20,7 @@ from fastserve.errors import StoreError, StoreTimeoutError
 
 __all__ = ["Connection", "ConnectionLost"]
 
-RECEIVE_BYTES = 1 << 17
+RECEIVE_BYTES = 1 << 16
 
 
 class ConnectionLost(StoreError):
@@ -40,6 +41,8 @@ class Connection:
         self.name = options.name
         self.is_open = False
         self._options = options
+        self._buffer = bytearray(RECEIVE_BYTES)
+        self._patience = 0.0  # the time-out of the socket at this moment
 
     def open(self) -> float:
         """Connect, authenticate and select the database, all within `socket_connect_timeout`; return the seconds taken.
@@ -105,17 +108,17 @@ class Connection:
                 self._send(commands, deadline)
                 done = False
                 while not done:
-                    data = self._receive(deadline)
+                    size = self._receive(deadline)
                     answered = True
-                    done = self._feed(batch, data, deadline)
+                    done = self._feed(batch, size, deadline)
         except ConnectionLost as exc:
             if answered:
                 raise StoreError(f"{exc}, in the middle of its answer") from exc
             raise
 
-    def _feed(self, batch: Batch, data: bytes, deadline: float) -> bool:
+    def _feed(self, batch: Batch, size: int, deadline: float) -> bool:
         try:
-            return batch.feed(data)
+            return batch.feed(self._buffer, size)
         except UnusualReply as exc:
             place = f", entity key {exc.key.hex()}"
             reader = hiredis.Reader()
@@ -127,7 +130,7 @@ class Connection:
         """Return the reply, or the ReplyError that it is."""
         try:
             while (reply := reader.gets()) is False:
-                reader.feed(self._receive(deadline))
+                reader.feed(bytes(self._buffer[: self._receive(deadline)]))
         except hiredis.ProtocolError as exc:
             raise StoreError(f"{self.name}: {command}: the answer is not RESP: {exc}") from exc
         except ConnectionLost as exc:
@@ -135,33 +138,51 @@ class Connection:
         return reply
 
     def _send(self, data: bytes, deadline: float) -> None:
-        self._limit(deadline)
+        left: bytes | memoryview = data
         try:
-            self._sock.sendall(data)
-        except TimeoutError as exc:
+            while left:
+                self._limit(deadline)
+                left = left[self._sock.send(left) :]
+        except (TimeoutError, BlockingIOError) as exc:
             raise self._timeout() from exc
         except OSError as exc:
             raise ConnectionLost(f"{self.name}: {_reason(exc)}") from exc
 
-    def _receive(self, deadline: float) -> bytes:
-        """Return at least one byte."""
+    def _receive(self, deadline: float) -> int:
+        """Read what has come into the buffer; return how many bytes, at least one."""
         self._limit(deadline)
         try:
-            data = self._sock.recv(RECEIVE_BYTES)
-        except TimeoutError as exc:
+            size = self._sock.recv_into(self._buffer)
+        except (TimeoutError, BlockingIOError) as exc:
             raise self._timeout() from exc
         except OSError as exc:
             raise ConnectionLost(f"{self.name}: {_reason(exc)}") from exc
-        if not data:
+        if not size:
             raise ConnectionLost(f"{self.name}: the server closed the connection")
-        return data
+        return size
 
     def _limit(self, deadline: float) -> None:
-        """Let the next operation on the socket take no longer than what is left."""
+        """Let the next operation on the socket take no longer than what is left, give or take a twentieth."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise self._timeout()
-        self._sock.settimeout(left)
+        if not self._patience * 0.95 <= left <= self._patience * 1.05:
+            self._set_patience(left)
+
+    def _set_patience(self, seconds: float) -> None:
+        """Set the time-out of all later operations.
+
+        The kernel keeps it: with Python's own time-outs each operation would take a second system call to wait. Under TLS
+        an operation is more than one call, so there it is Python's.
+        """
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._sock.settimeout(seconds)
+        else:
+            self._sock.settimeout(None)
+            value = _timeval(seconds)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        self._patience = seconds
 
     def _timeout(self) -> StoreTimeoutError:
         return StoreTimeoutError(f"{self.name}: no answer within the deadline (socket_timeout)")
@@ -170,6 +191,12 @@ class Connection:
         """Close the socket; whatever the server still sends is lost."""
         if self.is_open:
             self._sock.close()
+
+
+def _timeval(seconds: float) -> bytes:
+    """C's struct timeval; never 0, which would mean to wait for ever."""
+    whole = int(seconds)
+    return struct.pack("ll", whole, max(int((seconds - whole) * 1_000_000), 0 if whole else 1))
 
 
 def _reason(exc: Exception) -> str:
