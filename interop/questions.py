@@ -34,7 +34,7 @@ MESSAGE_TYPES = {"STRING", "INT32", "INT64"}  # of keys that Feast takes as prot
 
 
 def random_questions(facts: Facts, seed: int, count: int) -> list[Question]:
-    """Return `count` questions that can be asked over HTTP too, and those about keys of bytes that came up meanwhile."""
+    """Return `count` questions that can be asked over HTTP too, and those on keys of bytes that came up meanwhile."""
     asker = Asker(facts, seed)
     questions: list[Question] = []
     while count:

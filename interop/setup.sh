@@ -26,7 +26,7 @@ ensure_home
 make_venv "$FEAST_VENV"
 ensure_compiler "$VENV/bin/python"
 
-mapfile -t sources < <(find fastserve setup.py pyproject.toml -name '*.p[yx]*' -o -name '*.toml')
+mapfile -t sources < <(find fastserve setup.py pyproject.toml -name '*.py' -o -name '*.px[di]' -o -name '*.pyx' -o -name '*.toml')
 if stale "$FEAST_VENV/.ready-fastserve" "${sources[@]}" interop/setup.sh; then
     say "building a wheel of fastserve for $FEAST_VENV"
     make_wheel &
