@@ -112,6 +112,24 @@ def flat(folder: Path, calls: int) -> dict[str, float]:
     return found
 
 
+def micro() -> list[dict[str, Any]]:
+    """The steps of a read: seconds (median) by the core and by protobuf with plain Python."""
+    with tempfile.TemporaryDirectory() as temporary:
+        report = Path(temporary) / "micro.json"
+        command = [sys.executable, "-m", "pytest", "-q", str(BENCH / "micro"), f"--benchmark-json={report}"]
+        done = subprocess.run(command, cwd=BENCH.parent, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(done.stdout)
+        entries = json.loads(report.read_text())["benchmarks"]
+    groups: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        group = groups.setdefault(entry["group"], {"group": entry["group"]})
+        group[entry["params"]["side"]] = entry["stats"]["median"]
+    for group in groups.values():
+        print(f"{group['group']:24} core {group['core'] * 1e6:9.1f} us, {group['reference'] / group['core']:6.1f} x faster")
+    return list(groups.values())
+
+
 def feast_python() -> str:
     """The Python of Feast's environment: made by interop/setup.sh, or given as FEAST_PYTHON."""
     if given := os.environ.get("FEAST_PYTHON"):
@@ -157,6 +175,7 @@ def main() -> None:
         if options.flat:
             results["flat"] = flat(folder, options.flat)
             print("flat:", results["flat"])
+    results["micro"] = micro()
     if options.write:
         (BENCH / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         subprocess.run([sys.executable, str(BENCH / "render.py")], check=True)

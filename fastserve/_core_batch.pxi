@@ -125,7 +125,7 @@ cdef class Batch:
 
     Args:
         plan: the ReadPlan.
-        columns: column -> list of values, all of equal length, join keys of the plan only.
+        columns: column -> list of values, all of equal length, join keys of the plan only; the Batch copies them.
         n_rows: the number of rows.
         request_data: column -> list of values, for on-demand feature views.
     Raises:
@@ -307,7 +307,7 @@ cdef class Batch:
         cdef GroupState* state
         if self.send_group == self.n_groups:
             return None
-        out = Sink.of(min(limit + 4096, 256 + self.n_keys * 256))
+        out = Sink.of(min(limit, self.keys.size + self.n_keys * self.plan.framing) + self.plan.framing)
         while (out.size < limit or out.size == 0) and self.send_group < self.n_groups:
             group = <KeyGroup>self.plan.groups[self.send_group]
             state = &self.states[self.send_group]

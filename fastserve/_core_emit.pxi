@@ -73,8 +73,11 @@ cdef list entity_python_column(uint32_t value_type, list values):
     return values.copy()
 
 
-cdef list event_seconds(Batch batch, Slot slot):
+cdef list event_seconds(Batch batch, Slot slot, Slot last, list seconds):
+    """The event times of a feature's rows in whole seconds; `seconds` are those of the feature `last`, often the same."""
     cdef Py_ssize_t row
+    if seconds is not None and slot.group == last.group and slot.event_time == last.event_time:
+        return seconds.copy()
     return [batch.event_time(slot, row) // 1000000 for row in range(batch.n_rows)]
 
 
@@ -100,7 +103,8 @@ def python_columns(Batch batch not None, bint event_timestamps=False):
     Raises:
         DecodeError: a stored value is not a Value; names the entity key and the feature.
     """
-    cdef Slot slot = None
+    cdef Slot slot = None, last = None
+    cdef list seconds = None
     cdef Py_ssize_t row = 0
     cdef dict result = {} if event_timestamps else blank_columns(batch)
     for name, value_type, values in batch.entity_columns:
@@ -111,7 +115,8 @@ def python_columns(Batch batch not None, bint event_timestamps=False):
         for slot in batch.plan.outputs:
             result[slot.name] = python_column(batch, slot, &row)
             if event_timestamps:
-                result[slot.name + "__ts"] = event_seconds(batch, slot)
+                result[slot.name + "__ts"] = seconds = event_seconds(batch, slot, last, seconds)
+                last = slot
     except DecodeError as exc:
         raise batch.located(exc, slot, row) from None
     return result

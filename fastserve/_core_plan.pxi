@@ -161,6 +161,7 @@ cdef class ReadPlan:
     cdef readonly bint enforce_ttl
     cdef readonly bint has_ttl
     cdef bytes json_names
+    cdef Py_ssize_t framing       # bytes of the longest command, without its entity key
     cdef dict blank               # the answer's columns of a request with just the required join keys, all None
 
     def __init__(self, groups, outputs, *, join_keys, required, entity_names=(), request_data=(), transforms=(),
@@ -178,6 +179,7 @@ cdef class ReadPlan:
         for group in self.groups:
             if not isinstance(group, KeyGroup):
                 raise TypeError(f"KeyGroup expected, got {type(group).__name__}")
+        self.framing = 256 + max([len((<KeyGroup>g).head) + len((<KeyGroup>g).tail) for g in self.groups], default=0)
         self.blank = dict.fromkeys([*self.required_views, *(slot.name for slot in self.outputs)])
         for slot in self.outputs:
             check_slot(slot, self.groups)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
@@ -42,7 +43,8 @@ def prepare(repo: Path) -> None:
     store.apply(features.OBJECTS)
     store.materialize(START, END, [v.name for v in features.VIEWS if v is not features.everything])
     customers = write_everything(store, random_rows)
-    store.push("card_pushes", rows.pushed(random_rows))
+    store.push("card_pushes", rows.card_pushes(random_rows))
+    store.push("fraud_pushes", pd.read_parquet("data/fraud_labels.parquet"))
     # After the push: this writes the stored on-demand view, and the vectors of all that is there now.
     store.materialize(START, END, ["income_band"])
     store.precompute_feature_service(features.fast_v1.name)
@@ -76,7 +78,7 @@ def facts(store: FeatureStore, customers: list[str]) -> Json:
         customers: those that the view `everything` has rows of.
     """
     on_demand = [view for view in store.list_on_demand_feature_views() if not view.write_to_online_store]
-    stored: list[Any] = [*store.list_feature_views(), store.get_on_demand_feature_view("income_band")]
+    stored: list[Any] = [*batch_views(store), store.get_on_demand_feature_view("income_band")]
     tiers = [store.registry.get_feature_view_by_version("tier", store.project, number) for number in range(3)]
     return {
         "entities": {entity.join_key: entity.name for entity in store.list_entities()},
@@ -87,6 +89,11 @@ def facts(store: FeatureStore, customers: list[str]) -> Json:
         "services": {service.name: of_service(service) for service in store.list_feature_services()},
         "rows": known_rows(store) | {"everything": {"customer_id": tag(customers)}},
     }
+
+
+def batch_views(store: FeatureStore) -> list[Any]:
+    """The views that have a file."""
+    return [*store.list_feature_views(), *store.list_stream_feature_views(), *store.list_label_views()]
 
 
 def types_of(fields: Iterable[Any]) -> Json:
@@ -131,14 +138,11 @@ def of_service(service: FeatureService) -> Json:
 
 def known_rows(store: FeatureStore) -> Json:
     """View -> some keys that it has a row for, column by column."""
-    views = [view for view in store.list_feature_views() if view.join_keys != ["__dummy_id"]]
-    known = {view.name: keys_in_file(view) for view in views}
+    known = {view.name: keys_in_file(view) for view in batch_views(store) if view.join_keys != ["__dummy_id"]}
     return known | {"income_band": known["customer_profile"]}
 
 
 def keys_in_file(view: FeatureView) -> Json:
-    import pandas as pd
-
     table = pd.read_parquet(view.batch_source.path)
     columns = {name: table[name] for name in view.join_keys}
     return {
@@ -168,5 +172,5 @@ def answer_all(repo: Path, questions: Path, answers: Path) -> None:
 
 
 if __name__ == "__main__":
-    commands = {"prepare": prepare, "answer": answer_all}
+    commands: dict[str, Callable[..., None]] = {"prepare": prepare, "answer": answer_all}
     commands[sys.argv[1]](*(Path(argument).absolute() for argument in sys.argv[2:]))

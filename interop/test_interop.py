@@ -142,8 +142,7 @@ def test_one_process(world: World, first: str) -> None:
     # Those that Feast answers in one go.
     questions = [q for q in world.questions if feast_questions(world.side("redis"), q) == [q]][:IN_ONE_PROCESS]
     write_lines(folder / "questions", (question.to_json() for question in questions))
-    arguments = ("interop.both_sides", first, folder, *world.repos.values())
-    world.feast.run(*arguments, environment=beside_feast(world))
+    world.feast.run("interop.both_sides", first, folder, *world.repos.values(), environment=beside_feast(world))
     for store, repo in world.repos.items():
         feasts, ours = ({a["id"]: a for a in read_lines(folder / f"{repo.name}-{name}")} for name in ("feast", "ours"))
         compare(world.side(store), questions, feasts, ours, feasts)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastserve import online
+from fastserve import _core, online
 from fastserve._core import ReadPlan
 from fastserve.errors import EntityError, RequestDataNotFoundInEntityRowsException
 from fastserve.registry import schema_pb2 as pb
@@ -409,3 +409,12 @@ def test_an_on_demand_view_without_sources() -> None:
     plan = compiled(alone, ["double:double"])
     assert plan.groups == ()
     assert read(plan, [{"amount": 1.5}, {"amount": 2}], {}).to_dict() == {"double": [3.0, 4.0]}
+
+
+def test_lists_may_change_before_the_answer_is_read() -> None:
+    mapping, rows = {"customer_id": ["C1", "C2"]}, [{"customer_id": "C1"}, {"customer_id": "C2"}]
+    for entity_rows in (mapping, rows):
+        batch = online.begin(AGE, entity_rows)
+        mapping["customer_id"][0] = rows[0]["customer_id"] = "changed"
+        assert _core.key_values(batch) == {"customer_id": ["C1", "C2"]}
+        mapping["customer_id"][0] = rows[0]["customer_id"] = "C1"

@@ -7,7 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import pandas as pd
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, RequestSource, ValueType
+from feast import (
+    Entity,
+    FeatureService,
+    FeatureView,
+    Field,
+    FileSource,
+    LabelView,
+    PushSource,
+    RequestSource,
+    StreamFeatureView,
+    ValueType,
+)
 from feast.data_source import DataSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import (
@@ -121,6 +132,23 @@ visit = view(
 )
 fx_rates = view("fx_rates", [], eur_usd=Float64, as_of=String, curve=Array(Float32))
 base_rates = view("base_rates", [], timedelta(days=1), base_rate=Float32, decided_at=UnixTimestamp)
+
+fraud_pushes = PushSource(name="fraud_pushes", batch_source=source("fraud_labels"))
+fraud_labels = LabelView(
+    name="fraud_labels",
+    entities=[customer],
+    source=fraud_pushes,
+    schema=[KEYS[customer], *fields(is_fraud=Bool, labeler=String, confidence=Float64)],
+)
+login_pushes = PushSource(name="login_pushes", batch_source=source("logins"))
+logins = StreamFeatureView(
+    name="logins",
+    entities=[customer],
+    ttl=timedelta(days=1),
+    source=login_pushes,
+    timestamp_field="at",
+    schema=[KEYS[customer], *fields(devices=Array(String), failed_logins=Int32, last_login=UnixTimestamp)],
+)
 
 STREET = {"street": String, "number": Int64}
 everything = view(
@@ -286,7 +314,9 @@ def party(view_: FeatureView, name: str, key: str) -> FeatureView:
 
 
 fraud_v1 = FeatureService(
-    name="fraud_v1", features=[card_activity, customer_profile[["segment", "age"]]], tags={"tier": "1"}
+    name="fraud_v1",
+    features=[card_activity, customer_profile[["segment", "age"]], fraud_labels, logins[["failed_logins", "devices"]]],
+    tags={"tier": "1"},
 )
 transfer_v1 = FeatureService(
     name="transfer_v1",
@@ -308,7 +338,12 @@ pairs_v1 = FeatureService(
 )
 checkout_v1 = FeatureService(name="checkout_v1", features=[card_activity[["txn_count"]], amount_ratio, amount_scaled])
 renamed_v1 = FeatureService(
-    name="renamed_v1", features=[amount_scaled.with_name("scaled"), customer_profile[["age"]].with_name("person")]
+    name="renamed_v1",
+    features=[
+        amount_scaled.with_name("scaled"),
+        customer_profile[["age"]].with_name("person"),
+        amount_ratio[["steps", "ratio"]].with_name("share"),
+    ],
 )
 summary_v1 = FeatureService(name="summary_v1", features=[profile_summary[["open_year", "age_next"]], headroom])
 visits_v1 = FeatureService(name="visits_v1", features=[visit, fx_rates, base_rates, branch_load[["queue"]]])
@@ -338,6 +373,7 @@ VIEWS = [
     fx_rates,
     base_rates,
     everything,
+    logins,
 ]
 ON_DEMAND = [amount_ratio, amount_scaled, headroom, profile_summary, greeting_letter, converted, income_band]
 SERVICES = [
@@ -353,4 +389,4 @@ SERVICES = [
     pinned_v1,
     fast_v1,
 ]
-OBJECTS = [*KEYS, card_pushes, *VIEWS, *ON_DEMAND, *SERVICES]
+OBJECTS = [*KEYS, card_pushes, fraud_pushes, fraud_labels, login_pushes, *VIEWS, *ON_DEMAND, *SERVICES]

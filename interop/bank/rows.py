@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -74,6 +75,9 @@ class Rows(random.Random):
 
     def list_of(self, make: Callable[[], Any], shortest: int = 0) -> list[Any]:
         return [make() for _ in range(self.randrange(shortest, 6))]
+
+    def set_of(self, make: Callable[[], Any]) -> set[Any]:
+        return set(self.list_of(make, 1))
 
     def uuid_(self) -> uuid.UUID:
         return uuid.UUID(int=self.getrandbits(128), version=4)
@@ -144,14 +148,14 @@ def makers(rows: Rows) -> dict[str, Callable[[], Any]]:
     many = {**single, "json": rows.json_object, "map": rows.map_, "struct": rows.struct}
     return {
         **{f"f_{name}": make for name, make in many.items()},
-        **{f"l_{name}": lambda make=make: rows.list_of(make) for name, make in many.items()},
-        **{f"s_{name}": lambda make=make: set(rows.list_of(make, 1)) for name, make in single.items()},
+        **{f"l_{name}": partial(rows.list_of, make) for name, make in many.items()},
+        **{f"s_{name}": partial(rows.set_of, make) for name, make in single.items()},
         "f_zoned": rows.zoned,
         "f_scalar_map": rows.scalar_map,
         "f_pdf": lambda: b"%PDF-1.7\n" + rows.bytes_(),
         "f_image": lambda: b"\x89PNG\r\n" + rows.bytes_(),
         "l_list": lambda: rows.list_of(lambda: rows.list_of(rows.int64)),
-        "l_set": lambda: rows.list_of(lambda: set(rows.list_of(rows.text, 1))),
+        "l_set": lambda: rows.list_of(lambda: rows.set_of(rows.text)),
         "s_list": lambda: rows.list_of(lambda: rows.list_of(rows.int64, 1), 1),
     }
 
@@ -349,6 +353,29 @@ def tier(rows: Rows) -> dict[str, Any]:
     }
 
 
+def logins(rows: Rows) -> dict[str, Any]:
+    keys = some(rows, CUSTOMERS, 0.6)
+    return {
+        "customer_id": keys,
+        "devices": column(keys, lambda: rows.maybe(rows.list_of(rows.text))),
+        "failed_logins": integers(keys, lambda: rows.maybe(rows.randrange(20)), "Int32"),
+        "last_login": column(keys, lambda: rows.maybe(rows.time())),
+        "at": column(keys, rows.moment),
+    }
+
+
+def fraud_labels(rows: Rows) -> dict[str, Any]:
+    """A label view is not materialized: it gets these rows by a push."""
+    keys = rows.sample(CUSTOMERS, 150)
+    return {
+        "customer_id": keys,
+        "is_fraud": column(keys, lambda: rows.maybe(rows.random() < 0.5)),
+        "labeler": column(keys, lambda: rows.choice(["model", "Anna", "Βασίλης"])),
+        "confidence": column(keys, lambda: rows.maybe(rows.random())),
+        "at": column(keys, rows.moment),
+    }
+
+
 def keys_of_everything(rows: Rows) -> dict[str, Any]:
     """`apply` wants the file of a source to exist; nothing is materialized from this one."""
     return {"customer_id": ["nobody"], "at": [FIRST]}
@@ -368,11 +395,13 @@ TABLES: dict[str, Callable[[Rows], dict[str, Any]]] = {
     "fx_rates": fx_rates,
     "base_rates": base_rates,
     "tier": tier,
+    "logins": logins,
+    "fraud_labels": fraud_labels,
     "everything": keys_of_everything,
 }
 
 
-def pushed(rows: Rows) -> pd.DataFrame:
+def card_pushes(rows: Rows) -> pd.DataFrame:
     """Rows for the push source: newer than the stored ones, older, and of customers that have none."""
     keys = rows.sample(CUSTOMERS, 60)
     times = [FIRST + timedelta(days=days, microseconds=n * 17) for days in (-300, 200) for n in range(30)]
