@@ -295,8 +295,9 @@ def versions_of_services(side: Side, question: Question, answer: Json) -> None:
     if question.service and question.versions:
         numbers = {p.alias.partition("@")[0]: side.facts.views[p.view]["version"] for p in stored_views(side, question)}
         versions = [[name, numbers[name]] for name, _ in answer["versions"]]
-        side.applied["versions_of_services"] += versions != answer["versions"]
-        answer["versions"] = versions
+        if versions != answer["versions"]:
+            side.applied["versions_of_services"] += 1
+            answer["versions"] = versions
 
 
 def several_versions(side: Side, question: Question, answer: Json) -> None:
