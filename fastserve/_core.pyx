@@ -43,4 +43,5 @@ include "_core_encode.pxi"   # feature Value: Python -> wire bytes
 include "_core_key.pxi"      # entity keys: serialise, deserialise, prefix; hash field ids
 include "_core_plan.pxi"     # ReadPlan, KeyGroup, Slot: what does not depend on the entities
 include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
-include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf | fixed-width column buffers
+include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
+include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
