@@ -126,7 +126,9 @@ def micro() -> list[dict[str, Any]]:
         group = groups.setdefault(entry["group"], {"group": entry["group"]})
         group[entry["params"]["side"]] = entry["stats"]["median"]
     for group in groups.values():
-        print(f"{group['group']:24} core {group['core'] * 1e6:9.1f} us, {group['reference'] / group['core']:6.1f} x faster")
+        print(
+            f"{group['group']:24} core {group['core'] * 1e6:9.1f} us, {group['reference'] / group['core']:6.1f} x faster"
+        )
     return list(groups.values())
 
 
@@ -163,13 +165,22 @@ def main() -> None:
     python = feast_python()
     with redis_server() as port, tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        prepare = [python, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(options.entities_stored)]
+        prepare = [
+            python,
+            str(BENCH / "compare/prepare_feast.py"),
+            str(folder),
+            str(port),
+            str(options.entities_stored),
+        ]
         done = subprocess.run(prepare, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(done.stderr)
         places = {"floor": sys.executable, "fastserve": sys.executable, "feast": python}
         subjects = [Subject(place, name, folder) for name, place in places.items()]
-        results: dict[str, Any] = {"machine": machine(), "sdk": compare(subjects, options.entities_stored, options.rounds)}
+        results: dict[str, Any] = {
+            "machine": machine(),
+            "sdk": compare(subjects, options.entities_stored, options.rounds),
+        }
         for subject in subjects:
             subject.close()
         if options.flat:

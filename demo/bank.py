@@ -101,8 +101,8 @@ def write_online_store(path: Path, views: list[View]) -> None:
     with sqlite3.connect(path) as store:
         for view in views:
             store.execute(
-                f'CREATE TABLE "{PROJECT}_{view.name}" (entity_key BLOB, feature_name TEXT, value BLOB, value_text TEXT, '
-                "vector_value BLOB, event_ts timestamp, created_ts timestamp, PRIMARY KEY (entity_key, feature_name))"
+                f'CREATE TABLE "{PROJECT}_{view.name}" (entity_key BLOB, feature_name TEXT, value BLOB, '
+                "value_text TEXT, vector_value BLOB, event_ts timestamp, created_ts timestamp, PRIMARY KEY (entity_key, feature_name))"
             )
             store.executemany(
                 f'INSERT INTO "{PROJECT}_{view.name}" (entity_key, feature_name, value, event_ts) VALUES (?, ?, ?, ?)',

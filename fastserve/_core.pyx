@@ -45,3 +45,7 @@ include "_core_plan.pxi"     # ReadPlan, KeyGroup, Slot: what does not depend on
 include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
 include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
+
+# What only the core itself may make is not for Python to make.
+for _name in ("Elements", "Elementwise", "EventTimes", "KeyTable", "Sink"):
+    del globals()[_name]

@@ -11,7 +11,7 @@ from typing import Any
 from fastserve import online
 from fastserve._core import ReadPlan, same_items
 from fastserve.config import Config, load_config, parse_config
-from fastserve.errors import DataSourceNotFoundException, FastserveError, FeatureReferenceError, RequestError
+from fastserve.errors import FastserveError, FeatureReferenceError, RequestError
 from fastserve.model import DataSource, Entity, FeatureService, FeatureView, OnDemandFeatureView, Project
 from fastserve.plan import PlanOptions, compile_plan
 from fastserve.registry import Refresher, Snapshot, open_registry
@@ -67,7 +67,7 @@ class _Serving:
         return plan
 
     def renewed(self, snapshot: Snapshot) -> _Serving:
-        """Return the successor for a new snapshot, with the plans in use compiled; what no longer compiles is left out."""
+        """Return the successor for a new snapshot, with the plans in use compiled; what fails to compile is left out."""
         successor = _Serving(snapshot, self._options, self._max_plans)
         for (_, full_feature_names), (features, _) in list(self._plans.items()):
             if isinstance(features, FeatureService):

@@ -3,11 +3,12 @@
 `expected` applies each where it belongs, and nowhere else; whatever then differs is a fault. The reasons are in
 docs/feast-differences.md, the numbers are those of section 13 of the compatibility notes.
 
-An Answer is the JSON object that `exchange.answer` describes, or the one that `http_answer` makes of a server's.
+Answers are JSON objects as `exchange.answer` and `exchange.http_answer` make them.
 """
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -17,7 +18,7 @@ from interop.exchange import Json, Question
 from interop.facts import Facts, Output, Projection
 from interop.tagged import tag, untag
 
-__all__ = ["Side", "expected", "feast_questions", "http_answer"]
+__all__ = ["Side", "expected", "feast_questions"]
 
 Answers = dict[str, Json]
 
@@ -126,25 +127,30 @@ def expected(side: Side, question: Question, answers: Answers, sdk_answers: Answ
         return failed[0]
     answer = copied(answers[own_id])
     outputs = side.facts.outputs(question)
-    if f"{question.id}:vectors" in answers:
-        precomputed(side, answer, answers[f"{question.id}:vectors"], outputs)
-    if f"{question.id}:short" in answers:
-        short = answers[f"{question.id}:short"]
-        for output in outputs:
-            if output.kind == "python":
-                python_with_full_names(side, answer, short, output)
-            if output.kind == "pandas":
-                pandas_with_full_names(side, answer, short, output)
-    if f"{question.id}:renewed" in answers:
-        current_versions(side, answer, answers[f"{question.id}:renewed"], renewed_views(side, question))
-    if f"{question.id}:row 0" in answers:
-        singletons(side, question, answer, answers, outputs)
+    further_answers(side, question, answer, answers)
     for output in outputs:
         column_differences(side, answer, output, sdk_answers[own_id])
     versions_of_services(side, question, answer)
     several_versions(side, question, answer)
     order_of_features(answer, outputs)
     return answer
+
+
+def further_answers(side: Side, question: Question, answer: Json, answers: Answers) -> None:
+    """Take from the answers to further questions what the answer to the question itself lacks or has wrong."""
+    outputs = side.facts.outputs(question)
+    if f"{question.id}:vectors" in answers:
+        precomputed(side, answer, answers[f"{question.id}:vectors"], outputs)
+    if f"{question.id}:renewed" in answers:
+        current_versions(side, answer, answers[f"{question.id}:renewed"], renewed_views(side, question))
+    if f"{question.id}:row 0" in answers:
+        singletons(side, question, answer, answers, outputs)
+    if (short := answers.get(f"{question.id}:short")) is not None:
+        for output in outputs:
+            if output.kind == "python":
+                python_with_full_names(side, answer, short, output)
+            if output.kind == "pandas":
+                pandas_with_full_names(side, answer, short, output)
 
 
 def parts_of(answer: Json) -> list[str]:
@@ -238,8 +244,6 @@ def json_key(key: Any) -> str:
     if isinstance(key, datetime):
         return str(int(key.timestamp()))
     if isinstance(key, bytes):
-        import base64
-
         return base64.b64encode(key).decode()
     return repr(key) if isinstance(key, float) else str(key)
 
@@ -321,30 +325,3 @@ def order_of_features(answer: Json, outputs: list[Output]) -> None:
     assert not missing, f"Feast's answer lacks {missing}"
     answer["names"] = [name for name in answer["names"] if name not in names] + names
     answer["versions"] = sorted(answer["versions"])
-
-
-# --- HTTP ------------------------------------------------------------------------------------------------------------
-
-
-def http_answer(id_: str, body: Json) -> Json:
-    """Return the answer in the JSON of a server."""
-    metadata = body["metadata"]
-    names = metadata["feature_names"]
-    results = dict(zip(names, body["results"], strict=True))
-    unknown = {name for part in (body, metadata, *results.values()) for name in part} - KNOWN_PARTS
-    assert not unknown, f"unknown parts of an answer: {unknown}"
-    return {
-        "id": id_,
-        "names": names,
-        "values": {name: [tag(value) for value in result["values"]] for name, result in results.items()},
-        "statuses": {name: result["statuses"] for name, result in results.items()},
-        "times": {name: result["event_timestamps"] for name, result in results.items()},
-        "versions": [[view["name"], view.get("version", 0)] for view in metadata.get("feature_view_metadata", [])],
-    }
-
-
-KNOWN_PARTS = {"results", "values", "statuses", "event_timestamps"} | {
-    "metadata",
-    "feature_names",
-    "feature_view_metadata",
-}

@@ -11,10 +11,13 @@ from typing import Any
 
 from interop.tagged import tag, untag
 
-__all__ = ["STATUSES", "Json", "Question", "answer", "read_lines", "write_lines"]
+__all__ = ["STATUSES", "Json", "Question", "answer", "http_answer", "read_lines", "write_lines"]
 
 Json = dict[str, Any]
 
+RESULT = frozenset({"values", "statuses", "event_timestamps"})
+METADATA = frozenset({"feature_names", "feature_view_metadata"})
+PARTS_OF_JSON = RESULT | METADATA | {"results", "metadata"}
 STATUSES = ("INVALID", "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE")
 
 
@@ -137,6 +140,23 @@ def of_message(message: Any) -> Json:
         "times": {name: [f"{t.seconds}.{t.nanos:09}" for t in r.event_timestamps] for name, r in results.items()},
         "raw": {name: [v.SerializeToString(deterministic=True).hex() for v in r.values] for name, r in results.items()},
         "versions": [[view.name, view.version] for view in message.metadata.feature_view_metadata],
+    }
+
+
+def http_answer(id_: str, body: Json) -> Json:
+    """Return what `answer` returns, from the JSON of a server; it has no `raw` and no `seconds`."""
+    metadata = body["metadata"]
+    names = metadata["feature_names"]
+    results = dict(zip(names, body["results"], strict=True))
+    unknown = {name for part in (body, metadata, *results.values()) for name in part} - PARTS_OF_JSON
+    assert not unknown, f"unknown parts of an answer: {unknown}"
+    return {
+        "id": id_,
+        "names": names,
+        "values": {name: [tag(value) for value in result["values"]] for name, result in results.items()},
+        "statuses": {name: result["statuses"] for name, result in results.items()},
+        "times": {name: result["event_timestamps"] for name, result in results.items()},
+        "versions": [[view["name"], view.get("version", 0)] for view in metadata.get("feature_view_metadata", [])],
     }
 
 

@@ -15,8 +15,7 @@ from typing import Any
 
 import httpx
 
-from interop.differences import http_answer
-from interop.exchange import Json, Question, read_lines, write_lines
+from interop.exchange import Json, Question, http_answer, read_lines, write_lines
 from tests.servers import free_port
 
 __all__ = ["FEAST_PYTHON", "STORES", "FeastSide", "ask_server", "make_repository", "serving"]

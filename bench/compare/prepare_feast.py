@@ -1,6 +1,6 @@
 """Runs in Feast's environment: writes the data, applies the repository and materializes it to Redis, all with Feast.
 
-    prepare_feast.py FOLDER REDIS_PORT ENTITIES
+prepare_feast.py FOLDER REDIS_PORT ENTITIES
 """
 
 import random

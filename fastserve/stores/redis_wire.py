@@ -172,8 +172,8 @@ class Connection:
     def _set_patience(self, seconds: float) -> None:
         """Set the time-out of all later operations.
 
-        The kernel keeps it: with Python's own time-outs each operation would take a second system call to wait. Under TLS
-        an operation is more than one call, so there it is Python's.
+        The kernel keeps it: with Python's own time-outs each operation would take a second system call to wait. Under
+        TLS an operation is more than one call, so there it is Python's.
         """
         if isinstance(self._sock, ssl.SSLSocket):
             self._sock.settimeout(seconds)

@@ -431,7 +431,7 @@ class Held:
                 while not self.release.wait(0.01):
                     peer.sock.settimeout(0.01)
                     with contextlib.suppress(TimeoutError):
-                        if not peer.sock.recv(1, socket.MSG_PEEK) and not peer.received:
+                        if not peer.sock.recv(1, socket.MSG_PEEK):
                             return
                 peer.sock.settimeout(PATIENCE)
                 peer.send(self._data or reply_to(command))

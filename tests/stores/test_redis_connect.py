@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import select
+import signal
 import socket
 import ssl
+import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -332,11 +339,11 @@ class TestTls:
     def test_encrypted_client_key_asks_nobody(
         self, locked: RedisServer, certificates: Certificates, tmp_path: Path
     ) -> None:
-        own = {
-            "ssl_certfile": str(certificates.client_cert),
-            "ssl_keyfile": _encrypted(certificates.client_key, tmp_path),
-        }
-        assert f"ssl_keyfile {tmp_path}/encrypted.pem: " in str(fault(self.tls(locked, certificates, **own)))
+        """OpenSSL's own way is to ask for the passphrase on the terminal, and to wait for it."""
+        key = _encrypted(certificates.client_key, tmp_path)
+        options = self.tls(locked, certificates, ssl_certfile=str(certificates.client_cert), ssl_keyfile=key)
+        assert f"ssl_keyfile {key}: " in str(fault(options))
+        assert _said_on_terminal(lambda: print(fault(options))).startswith(options.name)
 
     def test_plain_server(self, filled: RedisServer, certificates: Certificates) -> None:
         """It waits for the end of what it takes for a command."""
@@ -359,3 +366,23 @@ def _encrypted(key: Path, folder: Path) -> str:
     text = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, scheme)
     (folder / "encrypted.pem").write_bytes(text)
     return str(folder / "encrypted.pem")
+
+
+def _said_on_terminal(work: Callable[[], object]) -> str:
+    """Return what a child that has a terminal of its own writes on it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        child, terminal = pty.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException), os.fdopen(1, "w") as sys.stdout:
+            work()
+        os._exit(0)
+    text = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error
+        while b"\n" not in text and select.select([terminal], [], [], PATIENCE)[0]:
+            text += os.read(terminal, 4096)
+            if b"phrase" in text:
+                os.kill(child, signal.SIGKILL)
+    os.close(terminal)
+    os.waitpid(child, 0)
+    return text.decode()

@@ -6,6 +6,7 @@ Connecting, passwords and TLS are in test_redis_connect.py.
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 
@@ -299,6 +300,17 @@ class TestClosedConnections:
             assert isinstance(fault(server, list(range(100_000))), ConnectionLost)
 
 
+class Ignore:
+    """A script that neither reads nor writes."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+
+    def __call__(self, peer: Peer) -> None:
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        assert self.done.wait(PATIENCE)
+
+
 class TestDeadlines:
     """Bounds are generous: what counts is that the deadline ends the wait, not how promptly a busy machine wakes up."""
 
@@ -338,18 +350,18 @@ class TestDeadlines:
             self.slow(server)
 
     def test_server_that_does_not_read(self) -> None:
-        """A megabyte of commands or more fills the buffers of the system; then sending blocks."""
-        through: list[bool] = []
-
-        def script(peer: Peer) -> None:
-            while not through:
-                time.sleep(0.01)
-
-        with ScriptedServer(script) as server:
+        """Where the system's buffers are small, it is sending that waits."""
+        with ScriptedServer(ignore := Ignore()) as server:
             try:
-                self.slow(server, list(range(200_000)))
+                with opened(connection_to(server)) as connection:
+                    connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+                    asked = batch(list(range(15_000)))
+                    start = time.monotonic()
+                    with pytest.raises(StoreTimeoutError, match="no answer within the deadline"):
+                        connection._send(asked.commands() or b"", start + SHORT)
+                    assert time.monotonic() - start < 3 * SHORT + 1
             finally:
-                through.append(True)
+                ignore.done.set()
 
     def test_deadline_that_has_passed(self) -> None:
         with ScriptedServer(swallow) as server:
