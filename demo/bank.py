@@ -102,7 +102,8 @@ def write_online_store(path: Path, views: list[View]) -> None:
         for view in views:
             store.execute(
                 f'CREATE TABLE "{PROJECT}_{view.name}" (entity_key BLOB, feature_name TEXT, value BLOB, '
-                "value_text TEXT, vector_value BLOB, event_ts timestamp, created_ts timestamp, PRIMARY KEY (entity_key, feature_name))"
+                "value_text TEXT, vector_value BLOB, event_ts timestamp, created_ts timestamp, "
+                "PRIMARY KEY (entity_key, feature_name))"
             )
             store.executemany(
                 f'INSERT INTO "{PROJECT}_{view.name}" (entity_key, feature_name, value, event_ts) VALUES (?, ?, ?, ?)',

@@ -67,7 +67,7 @@ class _Serving:
         return plan
 
     def renewed(self, snapshot: Snapshot) -> _Serving:
-        """Return the successor for a new snapshot, with the plans in use compiled; what fails to compile is left out."""
+        """Return the successor for a new snapshot, its plans compiled; what fails to compile is left out."""
         successor = _Serving(snapshot, self._options, self._max_plans)
         for (_, full_feature_names), (features, _) in list(self._plans.items()):
             if isinstance(features, FeatureService):
