@@ -397,7 +397,7 @@ cdef class Batch:
             self.scan_entity = 0
 
     cdef int unusual(self, Py_ssize_t at) except -1:
-        cdef Py_ssize_t key = 0
+        cdef Py_ssize_t key = self.n_keys
         cdef bytes rest = PyBytes_FromStringAndSize(<char*>self.replies.data + at, self.replies.size - at)
         if self.scan_group < self.n_groups:
             key = self.states[self.scan_group].first_key + self.scan_entity

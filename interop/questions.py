@@ -4,6 +4,7 @@ Left out, because Feast's answers to them are wrong beyond comparison:
 - references with equal names in the answer (refused by both), or with the name of a source feature of an on-demand view
   (Feast mixes the two up);
 - numbers of different kinds in one column of request data (Feast cuts them to the kind of the first);
+- times in request data that are not in UTC or not of whole seconds (Feast makes them so);
 - protobuf Values of other keys than text and integers, or for columns without a declared type (Feast refuses them);
 - some but not all join keys of a view (Feast looks up another, shorter key), no rows, null keys;
 - a service's own name of a join key before the key's real name (the later of the two wins in Feast);
@@ -213,6 +214,10 @@ def amounts(asker: Asker, count: int) -> list[Any]:
     return with_nulls(asker, [make() for _ in range(count)])
 
 
+def moment(asker: Asker) -> datetime:
+    return datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=asker.randrange(10**9))
+
+
 def with_nulls(asker: Asker, values: list[Any]) -> list[Any]:
     share = asker.choice([0.0, 0.0, 0.3])
     return [values[0], *(None if asker.chance(share) else value for value in values[1:])]
@@ -222,5 +227,6 @@ def with_nulls(asker: Asker, values: list[Any]) -> list[Any]:
 DATA: dict[str, Callable[[Asker, int], list[Any]]] = {
     "DOUBLE": amounts,
     "STRING": lambda asker, count: with_nulls(asker, [asker.choice(["Dear", "Mrs", "Μr"]) for _ in range(count)]),
+    "UNIX_TIMESTAMP": lambda asker, count: with_nulls(asker, [moment(asker) for _ in range(count)]),
     "INT64": lambda asker, count: with_nulls(asker, [asker.randrange(5) for _ in range(count)]),
 }

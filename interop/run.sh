@@ -8,4 +8,5 @@ cd "$(dirname "$0")/.."
 
 scripts/setup.sh test
 [ -n "${FEAST_PYTHON:-}" ] || interop/setup.sh
-exec .venv/bin/python -m pytest interop -rP "$@"
+# Feast may take longer than a single test of ours ever should.
+exec .venv/bin/python -m pytest interop -rP -o faulthandler_timeout=900 "$@"

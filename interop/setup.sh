@@ -23,7 +23,7 @@ install_feast() {
 }
 
 ensure_home
-make_venv "$FEAST_VENV"
+PYTHON=$VENV/bin/python make_venv "$FEAST_VENV"    # the wheel is for that version
 ensure_compiler "$VENV/bin/python"
 
 mapfile -t sources < <(find fastserve setup.py pyproject.toml -name '*.py' -o -name '*.px[di]' -o -name '*.pyx' -o -name '*.toml')

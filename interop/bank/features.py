@@ -217,7 +217,7 @@ TIERS = [
 # --- on-demand views -------------------------------------------------------------------------------------------------
 
 payment = RequestSource(name="payment", schema=fields(amount=Float64))
-letter = RequestSource(name="letter", schema=fields(title=String, copies=Int64))
+letter = RequestSource(name="letter", schema=fields(title=String, copies=Int64, written_at=UnixTimestamp))
 
 
 @on_demand_feature_view(
@@ -285,7 +285,10 @@ def profile_summary(inputs: pd.DataFrame) -> pd.DataFrame:
 )
 def greeting_letter(inputs: dict) -> dict:
     names = inputs["nicknames"] or ["customer"]
-    return {"greeting": f"{inputs['title']} {names[0]}", "pages": (inputs["copies"] or 1) * len(names)}
+    return {
+        "greeting": f"{inputs['title']!r} {names[0]} {inputs['written_at']!r}",
+        "pages": (inputs["copies"] or 1) * len(names),
+    }
 
 
 @on_demand_feature_view(sources=[fx_rates, payment], schema=fields(amount_usd=Float64), mode="python")
