@@ -22,6 +22,7 @@ class KeyGroup:
     prefix: bytes
     suffix: bytes
     version: int
+    whole_hash: bool
     def __init__(
         self,
         join_keys: Iterable[str],
@@ -30,6 +31,7 @@ class KeyGroup:
         views: Iterable[StoredView],
         project: str,
         version: int = 3,
+        whole_hash: bool = False,
     ) -> None: ...
 
 @final

@@ -17,7 +17,7 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_FromLongLong
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_GET_SIZE
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport isfinite, isnan
 from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strlen
@@ -47,5 +47,5 @@ include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
 
 # What only the core itself may make is not for Python to make.
-for _name in ("Elements", "Elementwise", "EventTimes", "KeyTable", "Sink"):
+for _name in ("Elements", "Elementwise", "EventTimes", "FieldTable", "KeyTable", "Sink"):
     del globals()[_name]

@@ -3,6 +3,7 @@
 #   cells            for each group, for each distinct entity, for each field: offset and length in the reply buffer,
 #                    length -1 where nothing is stored. Commands are sent in this order, so replies fill it front to back
 #   reply of HMGET   "*" fields CRLF, then per field "$" length CRLF bytes CRLF, or "$-1" CRLF for nothing
+#   reply of HGETALL "*" 2 x fields CRLF, then name and value of each field that the hash has, in any order
 
 def columns_of_rows(list rows not None):
     """Turn rows, a list of mappings with equal keys, into a dict of lists.
@@ -110,6 +111,7 @@ cdef struct GroupState:
     Py_ssize_t first_cell
     Py_ssize_t first_key
     int n_fields
+    PyObject* whole_hash        # the FieldTable (borrowed) of a group that is read by HGETALL, else NULL
     int32_t* entity_of_row      # NULL: row i is entity i; entity-less groups have every row at entity 0
     bint constant
 
@@ -203,6 +205,7 @@ cdef class Batch:
             state.first_key = self.n_keys
             state.first_cell = self.n_cells
             state.n_fields = group.n_fields
+            state.whole_hash = <PyObject*>group.table if group.whole_hash else NULL
             if group.columns:
                 self.make_group_keys(group, state)
             else:
@@ -364,6 +367,15 @@ cdef class Batch:
         cdef Py_ssize_t cell = self.filled_cells, after
         cdef int64_t n = 0
         while cell < self.expected_cells:
+            if self.states[self.scan_group].whole_hash is not NULL:
+                after = self.scan_hash(&self.states[self.scan_group], &self.cells[cell], at)
+                if after == 0:
+                    break
+                at = after
+                cell += self.states[self.scan_group].n_fields
+                self.scan_entity += 1
+                self.skip_finished_groups()
+                continue
             if self.fields_left == 0:
                 after = read_length(data, at, size, c'*', &n)
                 if after == 0:
@@ -389,6 +401,31 @@ cdef class Batch:
         if cell == self.expected_cells and at < size:
             self.unusual(at)
         return cell == self.expected_cells
+
+    cdef Py_ssize_t scan_hash(self, const GroupState* state, Cell* cells, Py_ssize_t start) except -1:
+        """Scan one reply of HGETALL; return the offset behind it, or 0 when bytes are missing: it is then scanned anew."""
+        cdef const uint8_t* data = self.replies.data
+        cdef Py_ssize_t at, name, size = self.replies.size
+        cdef int64_t n = 0, i, name_size = 0, value_size = 0
+        cdef int index
+        at = read_length(data, start, size, c'*', &n)
+        if at == 0:
+            return 0
+        if at < 0 or n < 0 or n % 2:
+            self.unusual(start)
+        for i in range(n // 2):
+            name = read_text(data, at, size, &name_size)
+            if name > 0:
+                at = read_text(data, name + name_size + 2, size, &value_size)
+            if name == 0 or at == 0:
+                return 0
+            if name < 0 or at < 0:
+                self.unusual(start)
+            index = (<FieldTable>state.whole_hash).find(data + name, name_size)
+            if index >= 0:
+                cells[index] = Cell(at, value_size)
+            at += value_size + 2
+        return at
 
     cdef void skip_finished_groups(self) noexcept:
         """Let scan_group and scan_entity point to the entity whose reply comes next."""
@@ -535,3 +572,15 @@ cdef Py_ssize_t read_length(const uint8_t* data, Py_ssize_t at, Py_ssize_t size,
         return -1
     out[0] = -n if negative else n
     return at + 2
+
+
+cdef Py_ssize_t read_text(const uint8_t* data, Py_ssize_t at, Py_ssize_t size, int64_t* length) noexcept:
+    """Read "$", length, CRLF, bytes, CRLF. Returns the offset of the bytes, 0 when some are missing, -1 if it is not that."""
+    cdef Py_ssize_t start = read_length(data, at, size, c'$', length)
+    if start <= 0:
+        return start
+    if length[0] < 0:
+        return -1
+    if size - start < length[0] + 2:
+        return 0
+    return start if data[start + length[0]] == c'\r' and data[start + length[0] + 1] == c'\n' else -1

@@ -1,6 +1,7 @@
 # What does not depend on the entities, settled once per request shape and never changed.
 #
 #   command of an entity   "*" (2 + fields) CRLF "$5" CRLF HMGET CRLF | "$" key length CRLF key CRLF | the fields, framed
+#                          or "*2" CRLF "$7" CRLF HGETALL CRLF | "$" key length CRLF key CRLF
 #   key                    entity key (prefix of the names, then the values) and the project's name, nothing in between
 #   fields of a view       the 4-byte id of each feature, in plan order, then "_ts:" and the view's stored name
 
@@ -38,6 +39,50 @@ cdef class StoredView:
 
 
 @cython.final
+cdef class FieldTable:
+    """Finds a field of a hash by its name: open addressing, at most half full, compared byte by byte."""
+
+    cdef tuple fields
+    cdef int32_t* slots      # index + 1; 0 is free
+    cdef uint32_t mask
+
+    def __cinit__(self, tuple fields not None):
+        cdef uint32_t size = 8, at
+        cdef int i
+        while size < 2 * <uint32_t>len(fields):
+            size *= 2
+        self.fields = fields
+        self.mask = size - 1
+        self.slots = <int32_t*>PyMem_Calloc(size, sizeof(int32_t))
+        if self.slots is NULL:
+            raise MemoryError
+        for i in range(len(fields)):
+            at = field_hash(<const uint8_t*>PyBytes_AS_STRING(fields[i]), PyBytes_GET_SIZE(fields[i])) & self.mask
+            while self.slots[at]:
+                at = (at + 1) & self.mask
+            self.slots[at] = i + 1
+
+    def __dealloc__(self):
+        PyMem_Free(self.slots)
+
+    cdef int find(self, const uint8_t* name, Py_ssize_t size) noexcept:
+        """Return the index of a field, or -1."""
+        cdef uint32_t at = field_hash(name, size) & self.mask
+        cdef PyObject* field
+        while self.slots[at]:
+            field = PyTuple_GET_ITEM(self.fields, self.slots[at] - 1)
+            if PyBytes_GET_SIZE(<object>field) == size and memcmp(PyBytes_AS_STRING(<object>field), name, size) == 0:
+                return self.slots[at] - 1
+            at = (at + 1) & self.mask
+        return -1
+
+
+cdef inline uint32_t field_hash(const uint8_t* name, Py_ssize_t size) noexcept:
+    """Names of 4 bytes are hashes already."""
+    return fixed32(name) if size == 4 else murmur3(name, size)
+
+
+@cython.final
 cdef class KeyGroup:
     """Feature views whose rows one entity key finds: they are one hash in Redis, so they are read by one command.
 
@@ -50,6 +95,8 @@ cdef class KeyGroup:
         prefix: the bytes that all entity keys of the group begin with.
         suffix: the project's name, which ends the Redis keys.
         version: the `entity_key_serialization_version`.
+        whole_hash: read by HGETALL instead of HMGET. In a small hash Redis searches each field from the front, so that
+            asking for most of them costs it more than giving out all.
     """
 
     cdef readonly tuple join_keys
@@ -60,11 +107,14 @@ cdef class KeyGroup:
     cdef readonly bytes prefix
     cdef readonly bytes suffix
     cdef readonly int version
+    cdef readonly bint whole_hash
     cdef bytes head
     cdef bytes tail
     cdef int n_fields
+    cdef FieldTable table
 
-    def __init__(self, join_keys, columns, value_types, views, str project not None, int version=3):
+    def __init__(self, join_keys, columns, value_types, views, str project not None, int version=3,
+                 bint whole_hash=False):
         self.join_keys = tuple(join_keys)
         self.columns = tuple(columns)
         self.value_types = tuple(value_types)
@@ -76,6 +126,11 @@ cdef class KeyGroup:
         self.prefix = entity_key_prefix(self.join_keys, version)
         if not self.columns:
             self.prefix += dummy_key_value(self.join_keys)
+        self.whole_hash = whole_hash
+        self.table = FieldTable(self.fields)
+        if whole_hash:
+            self.head, self.tail = b"*2\r\n$7\r\nHGETALL\r\n$", b"\r\n"
+            return
         self.head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + self.n_fields)
         self.tail = b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in self.fields)
 

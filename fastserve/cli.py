@@ -376,10 +376,10 @@ def _fields_of(group: Any, index: int, types: dict[tuple[int, int], str]) -> lis
 def _redis_group(group: Any, fields: list[dict[str, str]], project: str) -> dict[str, Any]:
     key = len(group.prefix) + len(project.encode())
     key += sum(8 + _sample_bytes(int(value_type), group.version) for value_type in group.value_types)
-    parts = [len("HMGET"), key, *map(len, group.fields)]
+    parts = [len("HGETALL"), key] if group.whole_hash else [len("HMGET"), key, *map(len, group.fields)]
     return {
         "join_keys": list(group.columns),
-        "commands": [f"HMGET key and {len(group.fields)} fields"],
+        "commands": ["HGETALL key" if group.whole_hash else f"HMGET key and {len(group.fields)} fields"],
         "bytes_per_entity": len(f"*{len(parts)}\r\n") + sum(len(f"${size}\r\n\r\n") + size for size in parts),
         "fields": fields,
     }

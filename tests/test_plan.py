@@ -567,3 +567,31 @@ def test_snapshots_are_not_changed() -> None:
         compiled(BANK, features, full=True)
     assert str(BANK.message) == before
     assert isinstance(BANK, Snapshot)
+
+
+# --- HGETALL or HMGET ------------------------------------------------------------------------------------------------
+
+
+def whole_hash(*views: pb.FeatureView, services: tuple[pb.FeatureService, ...] = (), **options: Any) -> bool:
+    """Whether all features of the first view are read by HGETALL."""
+    references = [f"{views[0].spec.name}:{feature.name}" for feature in views[0].spec.features]
+    (group,) = compiled(registry(*views, *services), references, **options).groups
+    return group.whole_hash
+
+
+def wide(name: str, n: int) -> pb.FeatureView:
+    return view(name, {f"{name}{i}": Int64 for i in range(n)})
+
+
+def test_most_of_a_wide_hash_is_read_whole() -> None:
+    assert whole_hash(wide("a", 30))
+    assert whole_hash(wide("a", 30), wide("b", 14))
+    assert not whole_hash(wide("a", 30), wide("b", 15))
+    assert not whole_hash(wide("a", 22))
+
+
+def test_a_hash_that_may_hold_more_than_the_registry_says_is_not_read_whole() -> None:
+    vectors = service("s")
+    vectors.spec.precompute_online = True
+    assert not whole_hash(wide("a", 30), services=(vectors,))
+    assert not whole_hash(wide("a", 30), versioning=True)

@@ -123,8 +123,9 @@ class Connection:
             place = f", entity key {exc.key.hex()}"
             reader = hiredis.Reader()
             reader.feed(exc.rest)
-            reply = self._parsed_reply(reader, deadline, f"HMGET{place}")
-            raise StoreError(f"{self.name}: HMGET{place}: {_fault(reply)}") from None
+            command = " or ".join(sorted({"HGETALL" if group.whole_hash else "HMGET" for group in batch.groups}))
+            reply = self._parsed_reply(reader, deadline, f"{command}{place}")
+            raise StoreError(f"{self.name}: {command}{place}: {_fault(reply)}") from None
 
     def _parsed_reply(self, reader: hiredis.Reader, deadline: float, command: str) -> Any:
         """Return the reply, or the ReplyError that it is."""
