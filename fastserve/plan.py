@@ -148,7 +148,7 @@ class _Group:
     def takes_most_of_a_hash(self, options: PlanOptions, snapshot: Snapshot) -> bool:
         """Whether HGETALL is the cheaper command: many fields, few others beside them, and no large ones.
 
-        Old versions of views and pre-computed vectors lie in the same hash; how many of them, the registry does not say.
+        Old versions of views and pre-computed vectors lie in the same hash; how many, the registry does not say.
         """
         n_fields = sum(len(features) + 1 for features in self.views.values())
         if n_fields < MANY_FIELDS or options.versioning:
