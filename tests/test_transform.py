@@ -114,6 +114,7 @@ def test_outputs_are_present_and_have_no_event_time() -> None:
     assert response.to_dict(True)["ratio__ts"] == [0, 0]
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the recorded pickles hold code of CPython 3.11")
 def test_the_stored_pickle_agrees_with_the_source_text() -> None:
     """The recorded functions have both; without the text the pickle is taken."""
     pytest.importorskip("dill")

@@ -163,7 +163,7 @@ def test_key_values_are_converted(value: Any, value_type: int, canonical: Any, c
     [
         (None, STRING),
         (float("nan"), STRING),
-        (np.datetime64("NaT"), UNIX_TIMESTAMP),
+        (np.datetime64("NaT", "ns"), UNIX_TIMESTAMP),
         (b"x", STRING),
         (["x"], STRING),
         ("\ud800", STRING),
