@@ -8,7 +8,7 @@ PYTHON_ENV := .venv/bin
 help:      ## this list
 	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' $(MAKEFILE_LIST)
 
-demo:      ## a small bank's features, read through the SDK and over HTTP; needs no server
+demo:      ## a small shop: init, apply, materialize, push; read through the SDK and over HTTP; needs no server
 	@scripts/setup.sh run
 	@$(PYTHON_ENV)/python demo/demo.py $(ARGS)
 

@@ -25,21 +25,36 @@ noise of the machine meets all alike. Before a figure counts, the answers of bot
 socket, nothing parsed.
 
 ## `get_online_features(...).to_dict()`, all 48 features
+"""
+
+TABLE = """
+Client and redis-server have {placement}:
 
 | entities | floor | fastserve | x floor | Feast | Feast / fastserve | CPU of a call: fastserve | Feast | Feast / fastserve |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 """
 
+WRITES = """
+The floor is the very commands that fastserve sends (EVALSHA of the script that lets only newer rows in), framed beforehand
+and pipelined over a bare socket. Materialize reads a Parquet file, picks the latest row of each key, encodes and writes.
+
+While a file of {big:,} rows was materialized, the process grew by {growth:.0f} MiB at its peak, from {idle:.0f} MiB.
+
+The whole command `apply` for {views} views, on the embedded store: {ours[first]:.2f} s the first time and {ours[again]:.2f} s
+again with nothing changed; Feast: {feast[first]:.1f} s and {feast[again]:.1f} s.
+"""
+
 TAIL = """
-Wall-clock time in microseconds. The two cores are shared with whatever else the machine does, so figures of different runs
-cannot be compared, only the ratios of one. The plan of this request reads whole hashes (HGETALL), and so does its floor: with
+Wall-clock time in microseconds. Processes are bound to cores, since a round trip takes three times as long between two cores
+as on one; a server on another machine is like a core each. Figures of different runs cannot be compared, only the ratios of one. The plan of this request reads whole hashes (HGETALL), and so does its floor: with
 HMGET the floor itself is higher, by what Redis takes to search 54 fields one by one.
 
 ## What is here
 
 | path | what |
 | --- | --- |
-| `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look |
+| `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look, `--only reads` or `--only writes` |
+| `reading.py`, `writing.py`, `harness.py` | what is measured; what both share |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
 | `micro/` | pytest-benchmark: each hot function beside the same work done with protobuf and plain Python (`tests/reference.py`) |
 | `render.py`, `results.json` | this page and its figures |
@@ -79,6 +94,32 @@ def micro_section(micro: list[dict[str, Any]]) -> str:
     return "".join(lines)
 
 
+def writes_section(found: dict[str, Any]) -> str:
+    lines = [
+        "\n## Writing to Redis, 8 features a row\n\n",
+        "| work | floor, rows/s | fastserve | of the floor | Feast | fastserve / Feast | CPU of a row, us: fastserve "
+        "| Feast | Feast / fastserve |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    ]
+    names = {"materialize": "`materialize`", "write": "`write_to_online_store`"}
+    for work, one in found["rows"].items():
+        ours, feast, floor = one["fastserve"], one["feast"], one["floor"]
+        cells = [
+            f"{names[work]}, {one['n']:,} rows",
+            *(f"{1 / floor['wall']:,.0f}", f"{1 / ours['wall']:,.0f}", f"{floor['wall'] / ours['wall']:.2f}"),
+            *(f"{1 / feast['wall']:,.0f}", f"{feast['wall'] / ours['wall']:.1f}"),
+            *(f"{ours['cpu'] * 1e6:.2f}", f"{feast['cpu'] * 1e6:.1f}", f"{feast['cpu'] / ours['cpu']:.0f}"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines) + WRITES.format(
+        big=found["memory"]["rows"],
+        growth=found["memory"]["growth"] / 2**20,
+        idle=found["memory"]["idle"] / 2**20,
+        views=found["apply"]["views"],
+        ours=found["apply"]["fastserve"],
+        feast=found["apply"]["feast"],
+    )
+
+
 def flat_section(found: dict[str, float]) -> str:
     return (
         f"\n## Flat\n\nOver {found['calls']:,.0f} calls for one entity, in blocks of 10,000: median of the first block "
@@ -90,11 +131,15 @@ def flat_section(found: dict[str, float]) -> str:
 
 def main() -> None:
     results = json.loads((BENCH / "results.json").read_text())
-    text = HEAD.format(**results["machine"]) + "".join(row(n, found) for n, found in results["sdk"].items())
+    text = HEAD.format(**results["machine"])
+    for placement, found in results["sdk"].items():
+        text += TABLE.format(placement=placement) + "".join(row(*item) for item in found.items())
     if "micro" in results:
         text += micro_section(results["micro"])
     if "flat" in results:
         text += flat_section(results["flat"])
+    if "writes" in results:
+        text += writes_section(results["writes"])
     (BENCH / "README.md").write_text(text + TAIL)
 
 

@@ -327,9 +327,35 @@ cdef int put_json_str(Sink out, str text) except -1:
     return put_json_text(out, <const uint8_t*>p, n)
 
 
+cdef bint put_short_decimal(Sink out, double value) except -1:
+    """Append `value` if it has at most 6 decimals and 15 digits; False, with nothing appended, if not.
+
+    No two texts of at most 15 digits stand for one double, so a text that reads back as `value` is the shortest one.
+    """
+    cdef double size = fabs(value), power = 1
+    cdef int64_t number
+    cdef uint32_t decimals = 0
+    if not 1e-4 <= size < 1e15:
+        return False
+    while rint(size * power) / power != size:
+        power *= 10
+        decimals += 1
+        if decimals > 6 or size * power >= 1e15:
+            return False
+    number = <int64_t>rint(size * power)
+    if value < 0:
+        out.put_byte(c'-')
+    out.put_decimal(number // <int64_t>power)
+    out.put_byte(c'.')
+    out.put_digits(<uint32_t>(number % <int64_t>power), max(decimals, 1))
+    return True
+
+
 cdef int put_json_double(Sink out, double value) except -1:
     """Append the shortest text that reads back as `value`; the non-finite ones as Feast spells them."""
     cdef char* text
+    if put_short_decimal(out, value):
+        return 0
     if not isfinite(value):
         return out.put_bytes(b'"NaN"' if isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"')
     text = PyOS_double_to_string(value, c'r', 0, Py_DTSF_ADD_DOT_0, NULL)

@@ -235,6 +235,8 @@ cdef int put_repeated_body(Sink out, object value, uint32_t value_type, int dept
             inner = Sink.of(64)
             if hasattr(item, "__len__") and len(item) == 0:
                 item = None    # empty inner collections are stored as unset
+            elif isinstance(item, (set, frozenset)):
+                item = list(item)    # inner sets are stored as lists
             put_any(inner, item, depth + 1)
             out.put_message(1, inner)
         return 0

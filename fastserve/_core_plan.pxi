@@ -45,6 +45,8 @@ cdef class FieldTable:
     cdef tuple fields
     cdef int32_t* slots      # index + 1; 0 is free
     cdef uint32_t mask
+    cdef int32_t* order      # the field that stood at each place of the last hash: most hashes have the same order
+    cdef int64_t n_places
 
     def __cinit__(self, tuple fields not None):
         cdef uint32_t size = 8, at
@@ -54,8 +56,10 @@ cdef class FieldTable:
         self.fields = fields
         self.mask = size - 1
         self.slots = <int32_t*>PyMem_Calloc(size, sizeof(int32_t))
-        if self.slots is NULL:
+        self.order = <int32_t*>PyMem_Calloc(len(fields) + 1, sizeof(int32_t))
+        if self.slots is NULL or self.order is NULL:
             raise MemoryError
+        self.n_places = len(fields)
         for i in range(len(fields)):
             at = field_hash(<const uint8_t*>PyBytes_AS_STRING(fields[i]), PyBytes_GET_SIZE(fields[i])) & self.mask
             while self.slots[at]:
@@ -64,14 +68,29 @@ cdef class FieldTable:
 
     def __dealloc__(self):
         PyMem_Free(self.slots)
+        PyMem_Free(self.order)
+
+    cdef inline int find_at(self, int64_t place, const uint8_t* name, Py_ssize_t size) noexcept:
+        """Return the index of the field at a place of the hash, or -1."""
+        cdef int index
+        if place >= self.n_places:
+            return self.find(name, size)
+        if not self.is_field(self.order[place], name, size):
+            index = self.find(name, size)
+            if index < 0:
+                return index
+            self.order[place] = index
+        return self.order[place]
+
+    cdef inline bint is_field(self, int index, const uint8_t* name, Py_ssize_t size) noexcept:
+        cdef PyObject* field = PyTuple_GET_ITEM(self.fields, index)
+        return PyBytes_GET_SIZE(<object>field) == size and memcmp(PyBytes_AS_STRING(<object>field), name, size) == 0
 
     cdef int find(self, const uint8_t* name, Py_ssize_t size) noexcept:
         """Return the index of a field, or -1."""
         cdef uint32_t at = field_hash(name, size) & self.mask
-        cdef PyObject* field
         while self.slots[at]:
-            field = PyTuple_GET_ITEM(self.fields, self.slots[at] - 1)
-            if PyBytes_GET_SIZE(<object>field) == size and memcmp(PyBytes_AS_STRING(<object>field), name, size) == 0:
+            if self.is_field(self.slots[at] - 1, name, size):
                 return self.slots[at] - 1
             at = (at + 1) & self.mask
         return -1
@@ -200,6 +219,7 @@ cdef class ReadPlan:
         entity_names: entity name -> join key, for requests that (as was once usual) name the entity instead.
         request_data: columns that on-demand feature views take from the request.
         transforms: the on-demand feature views to run, opaque to the core.
+        inputs: the Slots that the transforms take; the answer may not have them.
         view_versions: (name, version number) of each view that is read.
         enforce_ttl: values older than the ttl are null.
         has_ttl: the age of some value matters, so a batch has to know the time.
@@ -212,6 +232,7 @@ cdef class ReadPlan:
     cdef dict entity_join_keys
     cdef readonly tuple request_data
     cdef readonly tuple transforms
+    cdef readonly tuple inputs
     cdef readonly tuple view_versions
     cdef readonly bint enforce_ttl
     cdef readonly bint has_ttl
@@ -220,7 +241,7 @@ cdef class ReadPlan:
     cdef dict blank               # the answer's columns of a request with just the required join keys, all None
 
     def __init__(self, groups, outputs, *, join_keys, required, entity_names=(), request_data=(), transforms=(),
-                 view_versions=(), bint enforce_ttl=False):
+                 inputs=(), view_versions=(), bint enforce_ttl=False):
         self.groups = tuple(groups)
         self.outputs = tuple(outputs)
         self.join_key_types = dict(join_keys)
@@ -228,15 +249,16 @@ cdef class ReadPlan:
         self.entity_join_keys = dict(entity_names)
         self.request_data = tuple(request_data)
         self.transforms = tuple(transforms)
+        self.inputs = tuple(inputs)
         self.view_versions = tuple(view_versions)
         self.enforce_ttl = enforce_ttl
-        self.has_ttl = any(slot.ttl for slot in self.outputs)
+        self.has_ttl = any(slot.ttl for slot in self.outputs + self.inputs)
         for group in self.groups:
             if not isinstance(group, KeyGroup):
                 raise TypeError(f"KeyGroup expected, got {type(group).__name__}")
         self.framing = 256 + max([len((<KeyGroup>g).head) + len((<KeyGroup>g).tail) for g in self.groups], default=0)
         self.blank = dict.fromkeys([*self.required_views, *(slot.name for slot in self.outputs)])
-        for slot in self.outputs:
+        for slot in self.outputs + self.inputs:
             check_slot(slot, self.groups)
         self.json_names = b",".join([(<Slot>slot).json_name for slot in self.outputs])
 

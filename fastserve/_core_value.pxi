@@ -506,28 +506,32 @@ cdef int put_json_map(Sink out, Cursor body, int depth) except -1:
 
 
 cdef int put_json_scalar_map(Sink out, Cursor body, int depth) except -1:
-    """Append an object; keys that are not text become the text of their JSON form."""
+    """Append an object; keys that are not text become the text of their JSON form.
+
+    Several keys may have the same text, such as 0 and the timestamp 0: as in a dict, the last one counts.
+    """
     cdef Cursor key, value
-    cdef bint first = True
-    out.put_byte(123)
+    cdef dict members = {}
     while next_entry(&body, &key, &value):
-        if not first:
-            out.put_byte(44)
-        first = False
-        put_json_key(out, &key)
-        out.put_byte(58)
-        put_json_value(out, &value, depth + 1)
+        members[json_key_of(&key)] = json_value_of(&value, depth + 1)
+    out.put_byte(123)
+    out.put_bytes(b",".join([b":".join(member) for member in members.items()]))
     return out.put_byte(125)
 
 
-cdef int put_json_key(Sink out, Cursor* c) except -1:
+cdef bytes json_key_of(Cursor* c):
     cdef Member m
-    cdef Sink text = Sink.of(32)
+    cdef Sink out = Sink.of(32)
     read_map_key(c, &m)
-    put_json_member(text, &m, 0)
-    if text.data[0] == 34:
-        return out.put(text.data, text.size)
-    return put_json_text(out, text.data, text.size)
+    put_json_member(out, &m, 0)
+    text = out.finish()
+    return text if text.startswith(b'"') else b'"' + text + b'"'
+
+
+cdef bytes json_value_of(Cursor* c, int depth):
+    cdef Sink out = Sink.of(64)
+    put_json_value(out, c, depth)
+    return out.finish()
 
 
 cdef int put_json_repeated(Sink out, const Member* m, int depth) except -1:

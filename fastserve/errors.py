@@ -2,7 +2,11 @@
 
     FastserveError                                    500
     +-- ConfigError (ValueError)                      500
+    +-- DefinitionError (ValueError)                  500
+    |   +-- FeatureViewPinConflict
+    +-- RepositoryError                               500
     +-- RegistryError                                 500
+    |   +-- RegistryNotFoundError
     +-- FeastObjectNotFoundException (LookupError)    404
     |   +-- FeatureViewNotFoundException
     |   +-- FeatureNotFoundException
@@ -16,6 +20,10 @@
     |   +-- FeatureNameCollisionError
     |   +-- FeatureViewUnavailableError
     |   +-- EntityError                               422
+    |   +-- EncodeError                               422
+    |   +-- WriteError                                422
+    |   +-- PushSourceNotFoundException               422
+    +-- SourceError                                   500
     +-- TransformError                                500
     +-- DecodeError (ValueError)                      500
     +-- NotSupportedError (NotImplementedError)       501
@@ -35,6 +43,8 @@ __all__ = [
     "ConfigError",
     "DataSourceNotFoundException",
     "DecodeError",
+    "DefinitionError",
+    "EncodeError",
     "EntityError",
     "EntityNotFoundException",
     "FastserveError",
@@ -44,15 +54,21 @@ __all__ = [
     "FeatureReferenceError",
     "FeatureServiceNotFoundException",
     "FeatureViewNotFoundException",
+    "FeatureViewPinConflict",
     "FeatureViewUnavailableError",
     "FeatureViewVersionNotFound",
     "NotSupportedError",
     "RegistryError",
+    "RegistryNotFoundError",
+    "RepositoryError",
     "RequestDataNotFoundInEntityRowsException",
+    "PushSourceNotFoundException",
     "RequestError",
+    "SourceError",
     "StoreError",
     "StoreTimeoutError",
     "TransformError",
+    "WriteError",
 ]
 
 
@@ -80,8 +96,38 @@ class ConfigError(FastserveError, ValueError):
     """feature_store.yaml, or the mapping given instead, is wrong; the text names the key by its path."""
 
 
+class DefinitionError(FastserveError, ValueError):
+    """An object of a feature repository is wrong, by itself or beside the others.
+
+    Attributes:
+        kind: the class of the object, such as "FeatureView".
+        name: the name of the object; "" when it has none.
+        rule: what it breaks.
+    """
+
+    def __init__(self, kind: str, name: str, rule: str):
+        super().__init__(f"{kind} {name}: {rule}" if name else f"{kind}: {rule}")
+        self.kind = kind
+        self.name = name
+        self.rule = rule
+
+
+class FeatureViewPinConflict(DefinitionError):
+    """A view is pinned to one of its versions, and its definition was changed as well."""
+
+    feast_class = "FeatureViewPinConflict"
+
+
+class RepositoryError(FastserveError):
+    """A repository's Python files cannot be imported; the text names file and line."""
+
+
 class RegistryError(FastserveError):
     """The registry cannot be read, or does not hold what it must."""
+
+
+class RegistryNotFoundError(RegistryError):
+    """There is no registry yet."""
 
 
 class FeastObjectNotFoundException(FastserveError, LookupError):
@@ -199,6 +245,56 @@ class EntityError(RequestError):
         super().__init__(f"{place}, row {row}: {reason}" if row is not None else f"{place}: {reason}")
         self.reason = reason
         self.join_key = join_key
+        self.row = row
+
+
+class WriteError(RequestError):
+    """The rows to be written do not fit the view; nothing of them was written.
+
+    Attributes:
+        view: the view's name.
+    """
+
+    status = 422
+
+    def __init__(self, view: str, reason: str):
+        super().__init__(f"feature view {view}: {reason}")
+        self.view = view
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[WriteError], tuple[str, str]]:
+        return WriteError, (self.view, self.reason)
+
+
+class PushSourceNotFoundException(RequestError):
+    """No feature view has a push source of that name."""
+
+    status = 422
+    feast_class = "PushSourceNotFoundException"
+
+    def __init__(self, name: str):
+        super().__init__(f"Unable to find push source {name!r}: no feature view has it")
+
+
+class SourceError(FastserveError):
+    """The rows of a data source cannot be read: it is missing, damaged, or not what the view needs."""
+
+
+class EncodeError(RequestError):
+    """Rows cannot be written as they are; nothing of them was.
+
+    Attributes:
+        column: the join key, feature or time column at fault.
+        row: its 0-based row in the batch, or None when the whole column is at fault.
+    """
+
+    status = 422
+
+    def __init__(self, reason: str, *, column: str, row: int | None = None):
+        place = f"column {column!r}" if row is None else f"column {column!r}, row {row}"
+        super().__init__(f"{place}: {reason}")
+        self.reason = reason
+        self.column = column
         self.row = row
 
 

@@ -10,13 +10,17 @@ from typing import Any
 
 from fastserve import online
 from fastserve._core import ReadPlan, same_items
+from fastserve.administration import AdministrationMixin
 from fastserve.config import Config, load_config, parse_config
-from fastserve.errors import FastserveError, FeatureReferenceError, RequestError
+from fastserve.errors import FastserveError, FeatureReferenceError, RegistryNotFoundError, RequestError
 from fastserve.model import DataSource, Entity, FeatureService, FeatureView, OnDemandFeatureView, Project
 from fastserve.plan import PlanOptions, compile_plan
 from fastserve.registry import Refresher, Snapshot, open_registry
+from fastserve.registry import schema_pb2 as pb
+from fastserve.registry.snapshot import build_snapshot
 from fastserve.response import OnlineResponse
 from fastserve.stores import open_store
+from fastserve.writing import WritingMixin
 
 __all__ = ["FeatureStore"]
 
@@ -79,8 +83,19 @@ class _Serving:
         return successor
 
 
-class FeatureStore:
-    """Reads features of entities, now.
+class _Unapplied(_Serving):
+    """Stands in as long as there is no registry: there is nothing in it, and nothing can be read."""
+
+    def __init__(self, reason: str, options: PlanOptions, max_plans: int):
+        super().__init__(build_snapshot(pb.Registry(), options.project, None), options, max_plans)
+        self._reason = reason
+
+    def _compile(self, key: PlanKey, features: Features) -> ReadPlan:
+        raise RegistryNotFoundError(self._reason)
+
+
+class FeatureStore(WritingMixin, AdministrationMixin):
+    """Reads features of entities, now; and writes them.
 
     Args:
         repo_path: the folder of feature_store.yaml; the current one if nothing is given.
@@ -88,7 +103,7 @@ class FeatureStore:
         fs_yaml_file: the path of the file, if it is not `<repo_path>/feature_store.yaml`.
     Raises:
         ConfigError: the configuration is wrong, or both `config` and `fs_yaml_file` are given.
-        RegistryError: the registry cannot be read.
+        RegistryError: the registry cannot be read. If there is none yet, only reading features fails, until `apply`.
 
     One object serves all threads. The registry is checked for changes in the background; no request waits for that.
     """
@@ -102,19 +117,26 @@ class FeatureStore:
         self.config = _config(repo_path, config, fs_yaml_file)
         self._store = open_store(self.config)
         self._registry = open_registry(self.config)
-        options = PlanOptions(
+        self._options = PlanOptions(
             project=self.config.project,
             key_version=self.config.entity_key_serialization_version,
             versioning=self.config.registry.enable_online_feature_view_versioning,
             ttl_mode=self.config.fastserve.ttl_mode,
             allow_on_demand=self.config.fastserve.allow_on_demand,
         )
-        snapshot = self._registry.load()
-        self._serving = _Serving(snapshot, options, self.config.fastserve.max_cached_plans)
+        self._serving = self._first_state()
+        self._writers = {}
         interval = self.config.registry_refresh_interval
-        self._refresher = Refresher(self._registry, interval, self._renew, mark=snapshot.mark)
+        self._refresher = Refresher(self._registry, interval, self._renew, mark=self._serving.snapshot.mark)
         self._started = False
         self._lock = threading.Lock()
+
+    def _first_state(self) -> _Serving:
+        limit = self.config.fastserve.max_cached_plans
+        try:
+            return _Serving(self._registry.load(), self._options, limit)
+        except RegistryNotFoundError as exc:
+            return _Unapplied(str(exc), self._options, limit)
 
     @property
     def project(self) -> str:
@@ -154,7 +176,8 @@ class FeatureStore:
         plan = serving.plan(features, full_feature_names)
         batch = online.begin(plan, entity_rows)
         self._store.read(batch)
-        online.finish(batch)
+        if plan.transforms:
+            online.finish(batch)
         return OnlineResponse(batch, include_feature_view_version_metadata)
 
     async def get_online_features_async(
@@ -235,6 +258,9 @@ class FeatureStore:
         """Return the projects of the registry."""
         return list(self._serving.snapshot.projects.values())
 
+    def _current_snapshot(self) -> Snapshot:
+        return self._serving.snapshot
+
     # --- life ---
 
     def refresh_registry(self) -> None:
@@ -244,6 +270,9 @@ class FeatureStore:
     def check_registry(self) -> None:
         """Raise RegistryError if the registry is out of reach at this moment; what is loaded is served all the same."""
         self._registry.mark()
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        self._refresher.adopt(snapshot)
 
     def _renew(self, snapshot: Snapshot) -> None:
         self._serving = self._serving.renewed(snapshot)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal
 
+from fastserve.errors import DefinitionError
 from fastserve.types import FeastType, ValueType
 
 __all__ = [
@@ -52,6 +53,9 @@ class FeatureViewState(enum.IntEnum):
     AVAILABLE_ONLINE = 4
 
 
+_READ_ONLY = frozenset({str, bool, int, tuple, type(None), MappingProxyType})
+
+
 class _Definition:
     """Base of the objects: makes what it is given read-only."""
 
@@ -60,6 +64,8 @@ class _Definition:
     def __post_init__(self) -> None:
         for name in type(self).__slots__:
             value = getattr(self, name)
+            if type(value) in _READ_ONLY:
+                continue  # a registry has tens of thousands of them, and asking whether it is a Mapping takes long
             if isinstance(value, Mapping):
                 object.__setattr__(self, name, MappingProxyType(dict(value)))
             elif isinstance(value, list):
@@ -77,11 +83,17 @@ def _mapping() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Field(_Definition):
-    """A column: a feature, or a join key of a view.
+    """A column: a feature, or a join key of a view; the one class for both sides, definitions and registry.
+
+        Field(name="age", dtype=Int32, description="in years", tags={"pii": "yes"})
 
     Args:
         dtype: one of `fastserve.types`.
-        vector_index, vector_length, vector_search_metric: for vector search; length 0 means any.
+        tags: free text; None is as good as none.
+        vector_index, vector_length, vector_search_metric: for vector search; length 0 means any, metric None is "".
+
+    Raises:
+        DefinitionError: an argument is of the wrong type.
     """
 
     name: str
@@ -92,10 +104,38 @@ class Field(_Definition):
     vector_length: int = 0
     vector_search_metric: str = ""
 
+    def __post_init__(self) -> None:
+        # As Feast has it, None stands for "nothing".
+        object.__setattr__(self, "tags", self.tags or {})
+        object.__setattr__(self, "vector_search_metric", self.vector_search_metric or "")
+        name = self.name if isinstance(self.name, str) else ""
+        for argument, kind in _FIELD_ARGUMENTS:
+            if not isinstance(value := getattr(self, argument), kind):
+                raise DefinitionError("Field", name, f"{argument} must be {_KIND_NAMES[kind]}, not {value!r}")
+        _Definition.__post_init__(self)
+
     @property
     def value_type(self) -> ValueType:
         """The type number of `dtype`."""
         return self.dtype.value_type
+
+
+_KIND_NAMES: dict[type, str] = {
+    str: "text",
+    bool: "True or False",
+    int: "a whole number",
+    Mapping: "a mapping of texts",
+    FeastType: "a type of fastserve.types (such as Int64)",
+}
+_FIELD_ARGUMENTS: tuple[tuple[str, type], ...] = (
+    ("name", str),
+    ("dtype", FeastType),
+    ("description", str),
+    ("tags", Mapping),
+    ("vector_index", bool),
+    ("vector_length", int),
+    ("vector_search_metric", str),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +198,8 @@ class DataSource(_Definition):
         path: of a file source: the path or URI as written, relative to the repository; else "".
         schema: of a request source: what a request must carry.
         batch_source: of a push or stream source: the table behind it.
+        s3_endpoint_override: of a file source: the address of an object store that speaks S3; else "".
+        file_format: of a file source: "parquet" or "delta".
     """
 
     name: str
@@ -171,6 +213,8 @@ class DataSource(_Definition):
     owner: str = ""
     schema: tuple[Field, ...] = ()
     batch_source: DataSource | None = None
+    s3_endpoint_override: str = ""
+    file_format: str = "parquet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,7 @@ class _Compiler:
             entity_names={e.name: e.join_key for e in self.snapshot.entities.values() if e.name != e.join_key},
             request_data=request_data,
             transforms=transforms,
+            inputs=[slot for transform in transforms for _, _, slot in transform.inputs],
             view_versions=tuple(self.view_versions),
             enforce_ttl=self.options.ttl_mode == "enforce",
         )

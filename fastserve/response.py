@@ -45,6 +45,8 @@ class OnlineResponse:
     bytes anew, straight into its form.
     """
 
+    __slots__ = ("__weakref__", "_batch", "_versions")
+
     def __init__(self, batch: Batch, include_feature_view_version_metadata: bool = False):
         self._batch = batch
         self._versions = include_feature_view_version_metadata

@@ -11,13 +11,22 @@ import textwrap
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
 from typing import Any
 
-from fastserve._core import Batch, Slot, encode_column, key_values, slot_values
-from fastserve.errors import NotSupportedError, RequestDataNotFoundInEntityRowsException, TransformError
+from fastserve._core import Batch, Slot, decode_value, encode_column, encode_value, key_values, slot_values
+from fastserve.errors import (
+    DecodeError,
+    EntityError,
+    NotSupportedError,
+    RequestDataNotFoundInEntityRowsException,
+    TransformError,
+)
 from fastserve.model import OnDemandFeatureView, UserDefinedFunction
+from fastserve.unpickle import load_pickle
 
-__all__ = ["Transform", "load_function", "run_transforms"]
+__all__ = ["Transform", "call_function", "load_function", "run_transforms"]
 
 Columns = dict[str, list[Any]]
 
@@ -44,6 +53,7 @@ def run_transforms(batch: Batch, transforms: tuple[Transform, ...]) -> None:
 
     Raises:
         RequestDataNotFoundInEntityRowsException: the request lacks a column that a transform declares.
+        EntityError: a time in such a column is outside the years 1 to 9999 in UTC.
         TransformError: the function failed, or did not return what it must.
     """
     request_data: Columns = batch.request_data or {}
@@ -55,13 +65,41 @@ def run_transforms(batch: Batch, transforms: tuple[Transform, ...]) -> None:
         _store_outputs(batch, transform, result)
 
 
+def call_function(
+    view: OnDemandFeatureView, function: Callable[[Any], Any], columns: Columns, n_rows: int
+) -> Mapping[str, Any]:
+    """Return what the function of a view makes of columns that are no request's. Raises TransformError."""
+    outputs = tuple((feature.name, feature.name, int(feature.value_type)) for feature in view.features)
+    return _call(
+        Transform(view, function, (), (), outputs), {name: [*column] for name, column in columns.items()}, n_rows
+    )
+
+
 def _inputs(batch: Batch, transform: Transform, request_data: Columns) -> Columns:
     """Return new lists for each function: it may change them."""
-    columns = {**key_values(batch), **{name: list(request_data[name]) for name in transform.request_data}}
+    columns = {**key_values(batch), **{name: _given(name, request_data[name]) for name in transform.request_data}}
     for view, feature, slot in transform.inputs:
         columns[feature] = slot_values(batch, slot)
         columns[f"{view}__{feature}"] = columns[feature].copy()
     return columns
+
+
+def _given(name: str, values: list[Any]) -> list[Any]:
+    try:
+        return [_as_stored(value) for value in values]
+    except DecodeError as exc:
+        raise EntityError(exc.reason, join_key=name) from exc
+
+
+def _as_stored(value: Any) -> Any:
+    """Return times, also inside of lists, sets and dicts, as features have them: aware, in UTC, without fractions."""
+    if isinstance(value, datetime) or type(value).__name__ == "datetime64":
+        return decode_value(encode_value(value))
+    if type(value) in (list, tuple, set):
+        return type(value)(map(_as_stored, value))
+    if type(value) is dict:
+        return {_as_stored(key): _as_stored(item) for key, item in value.items()}
+    return value
 
 
 def _call(transform: Transform, columns: Columns, n_rows: int) -> Mapping[str, Any]:
@@ -79,10 +117,21 @@ def _call(transform: Transform, columns: Columns, n_rows: int) -> Mapping[str, A
 
 
 def _call_pandas(transform: Transform, columns: Columns) -> Mapping[str, Any]:
+    result = transform.function(_frame(columns))
+    return {str(name): result[name].tolist() for name in result.columns}
+
+
+def _frame(columns: Columns) -> Any:
+    """Return a DataFrame whose times are of microseconds, as Arrow makes them for Feast; pandas 2 takes nanoseconds."""
     import pandas as pd
 
-    result = transform.function(pd.DataFrame(columns))
-    return {str(name): result[name].tolist() for name in result.columns}
+    def column(values: list[Any]) -> Any:
+        times = [value for value in values if value is not None]
+        if not times or not all(isinstance(value, datetime) and value.tzinfo for value in times):
+            return values
+        return pd.Series(values, dtype=pd.DatetimeTZDtype("us", times[0].tzinfo))
+
+    return pd.DataFrame({name: column(values) for name, values in columns.items()})
 
 
 def _call_singleton(transform: Transform, columns: Columns, n_rows: int) -> Mapping[str, Any]:
@@ -165,14 +214,12 @@ def _namespace(text: str) -> dict[str, Any]:
 def _from_pickle(udf: UserDefinedFunction, place: str, source_error: Exception) -> Callable[[Any], Any]:
     if not udf.body:
         raise TransformError(f"{place}: the source text does not load: {source_error}") from source_error
-    try:
-        import dill
-    except ImportError:
+    if find_spec("dill") is None:
         raise TransformError(
             f"{place}: the source text does not load ({source_error}) and reading the pickle needs the package dill"
         ) from source_error
     try:
-        function: Callable[[Any], Any] = dill.loads(udf.body)
-    except Exception as exc:  # a pickle of another Python version may raise anything
+        function: Callable[[Any], Any] = load_pickle(udf.body)
+    except Exception as exc:  # a pickle may raise anything
         raise TransformError(f"{place}: neither source text ({source_error}) nor pickle ({exc}) loads") from exc
     return function

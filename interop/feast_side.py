@@ -1,9 +1,9 @@
 """Feast's side; runs in the environment that has Feast.
 
-    python -m interop.feast_side prepare REPO         apply, materialize, push, write; leaves REPO/facts.json
-    python -m interop.feast_side answer REPO IN OUT   answer the questions of one file into another
+    python -m interop.feast_side prepare REPO               apply, materialize, push, write; leaves REPO/facts.json
+    python -m interop.feast_side answer REPO IN OUT ...     answer the questions of one file into another
 
-REPO is a folder with feature_store.yaml.
+REPO is a folder with feature_store.yaml; more of these threes may follow.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.type_map import python_values_to_proto_values
 
-from interop.bank import features, rows
+from interop.bank import features, rows, stored
 from interop.exchange import Json, Question, answer, read_lines, write_lines
 from interop.tagged import tag
 
@@ -37,31 +37,38 @@ def prepare(repo: Path) -> None:
     random_rows = rows.write(repo / "data")
     os.chdir(repo)  # Feast takes the paths of sources from there
     store = FeatureStore(repo_path=str(repo))
-    for version in features.TIERS:
-        store.apply([features.customer, version])
+    for version in stored.TIERS:
+        store.apply([stored.customer, version])
         store.materialize(START, END, ["tier"])
     store.apply(features.OBJECTS)
-    store.materialize(START, END, [v.name for v in features.VIEWS if v is not features.everything])
+    store.materialize(START, END, [v.name for v in stored.VIEWS if v is not stored.everything])
     customers = write_everything(store, random_rows)
     store.push("card_pushes", rows.card_pushes(random_rows))
     store.push("fraud_pushes", pd.read_parquet("data/fraud_labels.parquet"))
     # After the push: this writes the stored on-demand view, and the vectors of all that is there now.
     store.materialize(START, END, ["income_band"])
-    store.precompute_feature_service(features.fast_v1.name)
+    store.precompute_feature_service(stored.fast_v1.name)
     (repo / "facts.json").write_text(json.dumps(facts(store, customers), sort_keys=True))
 
 
 def write_everything(store: FeatureStore, random_rows: rows.Rows) -> list[str]:
-    """Write the rows that no Parquet file can hold, with Feast's own conversion of values; return their customers."""
-    view = store.get_feature_view("everything")
+    """Write the rows that no Parquet file can hold; return their customers."""
     customers, times, columns = rows.everything(random_rows)
+    write_values(store, customers, times, columns)
+    return customers
+
+
+def write_values(
+    store: FeatureStore, customers: list[str], times: list[datetime], columns: dict[str, list[Any]]
+) -> None:
+    """Write rows of the view `everything`, with Feast's own conversion of values."""
+    view = store.get_feature_view("everything")
     values = {f.name: python_values_to_proto_values(columns[f.name], f.dtype.to_value_type()) for f in view.features}
     data = [
         (customer_key(customer), {name: column[i] for name, column in values.items()}, times[i], None)
         for i, customer in enumerate(customers)
     ]
     store._get_provider().online_write_batch(store.config, view, data, None)
-    return customers
 
 
 def customer_key(customer: str) -> EntityKey:
@@ -77,15 +84,15 @@ def facts(store: FeatureStore, customers: list[str]) -> Json:
     Args:
         customers: those that the view `everything` has rows of.
     """
-    on_demand = [view for view in store.list_on_demand_feature_views() if not view.write_to_online_store]
-    stored: list[Any] = [*batch_views(store), store.get_on_demand_feature_view("income_band")]
+    on_demand = store.list_on_demand_feature_views()
+    stored_views = [*batch_views(store), *(view for view in on_demand if view.write_to_online_store)]
     tiers = [store.registry.get_feature_view_by_version("tier", store.project, number) for number in range(3)]
     return {
         "entities": {entity.join_key: entity.name for entity in store.list_entities()},
-        "views": {view.name: of_view(view) for view in stored}
+        "views": {view.name: of_view(view) for view in stored_views}
         | {f"tier@v{number}": of_view(view) for number, view in enumerate(tiers)}
         | {"tier@latest": of_view(store.get_feature_view("tier"))},
-        "on_demand": {view.name: of_on_demand(view) for view in on_demand},
+        "on_demand": {view.name: of_on_demand(view) for view in on_demand if not view.write_to_online_store},
         "services": {service.name: of_service(service) for service in store.list_feature_services()},
         "rows": known_rows(store) | {"everything": {"customer_id": tag(customers)}},
     }
@@ -164,9 +171,13 @@ def ask(store: FeatureStore, question: Question) -> Any:
     )
 
 
-def answer_all(repo: Path, questions: Path, answers: Path) -> None:
-    """Answer the questions of a file into another."""
-    store = FeatureStore(repo_path=str(repo))
+def answer_all(*paths: Path) -> None:
+    """Answer the questions of a file into another, for each repository."""
+    for repo, questions, answers in zip(paths[::3], paths[1::3], paths[2::3], strict=True):
+        answer_one(FeatureStore(repo_path=str(repo)), questions, answers)
+
+
+def answer_one(store: FeatureStore, questions: Path, answers: Path) -> None:
     asked = map(Question.from_json, read_lines(questions))
     write_lines(answers, (answer(question, lambda q: ask(store, q)) for question in asked))
 

@@ -4,7 +4,6 @@ Left out, because Feast's answers to them are wrong beyond comparison:
 - references with equal names in the answer (refused by both), or with the name of a source feature of an on-demand view
   (Feast mixes the two up);
 - numbers of different kinds in one column of request data (Feast cuts them to the kind of the first);
-- times in request data that are not in UTC or not of whole seconds (Feast makes them so);
 - protobuf Values of other keys than text and integers, or for columns without a declared type (Feast refuses them);
 - some but not all join keys of a view (Feast looks up another, shorter key), no rows, null keys;
 - a service's own name of a join key before the key's real name (the later of the two wins in Feast);
@@ -215,7 +214,10 @@ def amounts(asker: Asker, count: int) -> list[Any]:
 
 
 def moment(asker: Asker) -> datetime:
-    return datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=asker.randrange(10**9))
+    """A time in any zone or in none, of whole seconds or not, after 1970 or before."""
+    zone = asker.choice([UTC, None, timezone(timedelta(minutes=asker.randrange(-719, 841)))])
+    micros = asker.choice([0, asker.randrange(10**6)])
+    return datetime(1950, 1, 1, tzinfo=zone) + timedelta(seconds=asker.randrange(3 * 10**9), microseconds=micros)
 
 
 def with_nulls(asker: Asker, values: list[Any]) -> list[Any]:

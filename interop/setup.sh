@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 FEAST_VENV=.venv-feast
-FEAST='feast[redis]==0.67.0'
+FEAST=('feast[redis]==0.67.0' 'sqlalchemy>=2' 'psycopg[binary]>=3.1')    # the latter two for SQL registries
 WHEELS=build/interop
 
 make_wheel() {
@@ -17,8 +17,8 @@ make_wheel() {
 
 install_feast() {
     stale "$FEAST_VENV/.ready-feast" interop/setup.sh || return 0
-    say "installing $FEAST into $FEAST_VENV (a minute)"
-    LOG=build/setup-feast.log quietly "$FEAST_VENV/bin/pip" install "$FEAST"
+    say "installing ${FEAST[0]} into $FEAST_VENV (a minute)"
+    LOG=build/setup-feast.log quietly "$FEAST_VENV/bin/pip" install "${FEAST[@]}"
     touch "$FEAST_VENV/.ready-feast"
 }
 
@@ -34,7 +34,7 @@ if stale "$FEAST_VENV/.ready-fastserve" "${sources[@]}" interop/setup.sh; then
     wait $!
     # Both by name: pip refuses if the two cannot live in one environment.
     quietly "$FEAST_VENV/bin/pip" install --force-reinstall --no-deps "$WHEELS"/fastserve-*.whl
-    quietly "$FEAST_VENV/bin/pip" install "$FEAST" "$WHEELS"/fastserve-*.whl
+    quietly "$FEAST_VENV/bin/pip" install "${FEAST[@]}" "$WHEELS"/fastserve-*.whl
     quietly "$FEAST_VENV/bin/pip" check
     touch "$FEAST_VENV/.ready-fastserve"
 fi

@@ -73,10 +73,15 @@ class FeastSide:
 
     def answers(self, repo: Path, questions: Sequence[Question]) -> dict[str, Json]:
         """Return the answers of Feast's SDK by the questions' ids."""
-        asked, answered = self.folder / f"{repo.name}-questions.jsonl", self.folder / f"{repo.name}-answers.jsonl"
-        write_lines(asked, (question.to_json() for question in questions))
-        self.run("interop.feast_side", "answer", repo, asked, answered)
-        return {answer["id"]: answer for answer in read_lines(answered)}
+        return self.all_answers([(repo, questions)])[0]
+
+    def all_answers(self, asked: Sequence[tuple[Path, Sequence[Question]]]) -> list[dict[str, Json]]:
+        """Do the same for several repositories, one after the other in one process."""
+        files = [(repo, self.folder / f"{repo.name}-asked", self.folder / f"{repo.name}-answered") for repo, _ in asked]
+        for (_, path, _), (_, questions) in zip(files, asked, strict=True):
+            write_lines(path, (question.to_json() for question in questions))
+        self.run("interop.feast_side", "answer", *(path for three in files for path in three))
+        return [{answer["id"]: answer for answer in read_lines(answered)} for _, _, answered in files]
 
 
 # --- servers ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets this folder ready for one kind of work, and does nothing when it is: scripts/setup.sh run | test | dev
 #   run   .venv with fastserve (editable) and its server: make demo
-#   test  and everything the tests import, and a redis-server: make test
+#   test  and everything the tests import, a redis-server and a PostgreSQL: make test
 #   dev   and the tools: make types, lint, wheels
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 level=${1:-run}
 case $level in
-    run) extras=server,remote levels=(run) ;;
+    run) extras=server,remote,materialize levels=(run) ;;
     test) extras=test levels=(run test) ;;
     dev) extras=dev levels=(run test dev) ;;
     *) die "usage: scripts/setup.sh run | test | dev" ;;
@@ -18,7 +18,11 @@ core=(setup.py fastserve/_core.pyx fastserve/_core_*.pxi)
 stamp() { touch "${@/#/$VENV/.ready-}"; }
 
 packages=()
-[ "$level" = run ] || command -v redis-server >/dev/null || packages=(redis-server)
+if [ "$level" != run ]; then
+    command -v redis-server >/dev/null || packages+=(redis-server)
+    # Debian keeps the server itself off the path.
+    command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || packages+=(postgresql)
+fi
 
 ensure_home
 make_venv "$VENV" "${packages[@]}"

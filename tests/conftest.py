@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from tests import goldens
-from tests.servers import Certificates, RedisServer
+from tests.servers import Certificates, PostgresServer, RedisServer
 
 settings.register_profile("fastserve", deadline=None, print_blob=True, max_examples=100)
 settings.load_profile("fastserve")
@@ -63,6 +63,13 @@ def certificates(short_folder: Path) -> Certificates:
 def secure_redis(short_folder: Path, certificates: Certificates) -> Iterator[RedisServer]:
     """A redis-server with password, unix socket and TLS port, for the whole session."""
     with RedisServer.start(short_folder / "secure", password=PASSWORD, tls=certificates) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for the whole session: make a database of your own in it."""
+    with PostgresServer.start() as server:
         yield server
 
 

@@ -5,14 +5,22 @@ with RedisServer.start(folder) as server:
 
 with RedisServer.start(folder, password="...", tls=Certificates.make(folder)) as server:
     server.unix_socket, server.tls_port, server.tls
+
+with PostgresServer.start() as server:
+    server.port, server.database("name"), server.psql("name", "SELECT 1")
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
+import os
+import pwd
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,3 +175,131 @@ class RedisServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+POSTGRES_FOLDERS = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/opt/postgresql@*/bin",
+)
+"""Where packages put the server's programs, of which Debian has only some on the path."""
+
+
+@dataclass
+class PostgresServer:
+    """A running PostgreSQL; a context manager that stops it and removes its files.
+
+    Attributes:
+        process: the server.
+        port: of 127.0.0.1; the user `postgres` needs no password.
+        folder: its data and log.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+
+    @classmethod
+    def start(cls) -> PostgresServer:
+        """Start a server with an empty cluster, and wait until it answers.
+
+        The cluster is in a folder of its own in /tmp: the server refuses to be root, and whoever it is instead cannot
+        get into pytest's folders.
+
+        Raises:
+            RuntimeError: it did not start; the text is the end of its log.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="fspg", dir="/tmp"))
+        if os.getuid() == 0:
+            os.chown(folder, *_unprivileged())
+        command = [_postgres_program("initdb"), "-D", str(folder / "data"), "-U", "postgres", "--auth=trust"]
+        command += ["--no-sync", "--encoding=UTF8", "--locale=C"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **_as_postgres(folder))
+        for _ in range(5):
+            server = cls._launch(folder)
+            if server._wait():
+                return server
+            server._end()
+        text = (folder / "log").read_text()[-2000:]
+        shutil.rmtree(folder)
+        raise RuntimeError(f"postgres did not start:\n{text}")
+
+    @classmethod
+    def _launch(cls, folder: Path) -> PostgresServer:
+        port = free_port()
+        command = [_postgres_program("postgres"), "-D", str(folder / "data"), "-p", str(port)]
+        for setting in ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=60"):
+            command += ["-c", setting]
+        with open(folder / "log", "wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **_as_postgres(folder))
+        return cls(process, port, folder)
+
+    def _wait(self) -> bool:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            # Another server on the same port would answer too: the file tells when this one has it.
+            with contextlib.suppress(OSError):
+                if (self.folder / "data/postmaster.pid").read_text().rstrip().endswith("ready"):
+                    return True
+            time.sleep(0.02)
+        return False
+
+    def database(self, name: str) -> str:
+        """Create an empty database and return its address, in Feast's form."""
+        self.psql("postgres", f'CREATE DATABASE "{name}"')
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def psql(self, database: str, statement: str) -> list[Any]:
+        """Run a statement and return its rows."""
+        import psycopg
+
+        address = f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
+        with psycopg.connect(address, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def stop(self) -> None:
+        """Stop the server, whoever is connected, and remove its files."""
+        self._end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGQUIT)  # it ends its own children, which a kill would leave
+        self.process.wait()
+
+    def __enter__(self) -> PostgresServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _postgres_program(name: str) -> str:
+    found = shutil.which(name) or max((p for f in POSTGRES_FOLDERS for p in glob.glob(f"{f}/{name}")), default=None)
+    if found is None:
+        raise RuntimeError(f"{name} of PostgreSQL is not installed; `make test` installs it")
+    return found
+
+
+def _unprivileged() -> tuple[int, int]:
+    """Return user and group that a server may run as when the tests are root."""
+    names = [user.pw_name for user in pwd.getpwall()]
+    user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+    return user.pw_uid, user.pw_gid
+
+
+def _as_postgres(folder: Path) -> dict[str, Any]:
+    # Settings of the person who runs the tests, such as PGDATA, are not for this server.
+    options: dict[str, Any] = {"cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
+    if os.getuid() == 0:
+        user, group = _unprivileged()
+        options |= {"user": user, "group": group, "extra_groups": []}
+    return options

@@ -17,53 +17,17 @@ from typing import Any
 import click
 import pytest
 
-from fastserve import cli
 from fastserve._core import Batch
 from fastserve._version import __version__
-from fastserve.cli import main
+from fastserve.cli import main, read
+from fastserve.cli.terminal import cell
 from fastserve.feature_store import FeatureStore
 from tests import goldens
+from tests.commands import Cli
 from tests.server.serving import environment
 from tests.servers import RedisServer, free_port
 
 C1 = ("-e", "customer_id=C1")
-
-
-class Run:
-    """What one run of the command left: `status`, `out`, `err`."""
-
-    def __init__(self, status: int, out: str, err: str):
-        self.status, self.out, self.err = status, out, err
-
-    def __repr__(self) -> str:
-        return f"status {self.status}\n{self.out}\n{self.err}"
-
-    def json(self) -> Any:
-        assert (self.status, self.err) == (0, ""), self
-        return json.loads(self.out)
-
-    def error(self, status: int) -> str:
-        """Return the one line of an error."""
-        assert (self.status, self.out) == (status, ""), self
-        lines = self.err.splitlines()
-        assert len(lines) == 1, self
-        assert lines[0].startswith("Error: ")
-        return lines[0].removeprefix("Error: ")
-
-
-class Cli:
-    """Runs `fastserve` with a repository; `terminal` makes it write as if to one."""
-
-    def __init__(self, repo: Path, capture: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch):
-        self.repo, self._capture, self._patch = repo, capture, patch
-
-    def __call__(self, *arguments: str, terminal: bool = False) -> Run:
-        self._patch.setattr(cli, "_is_terminal", lambda: terminal)
-        self._capture.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(["-c", str(self.repo), *arguments])
-        out, err = self._capture.readouterr()
-        return Run(int(end.value.code or 0), out, err)
 
 
 @pytest.fixture(autouse=True)
@@ -141,9 +105,9 @@ def test_get_gives_request_data_its_type(fastserve: Cli) -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("False", False), ("0", False)])
 def test_booleans_of_request_data(text: str, value: bool) -> None:
-    assert cli._typed("x", text, "BOOL") is value
+    assert read._typed("x", text, "BOOL") is value
     with pytest.raises(click.UsageError, match="-e x=maybe"):
-        cli._typed("x", "maybe", "BOOL")
+        read._typed("x", "maybe", "BOOL")
 
 
 def test_values_may_have_equal_signs(fastserve: Cli) -> None:
@@ -188,7 +152,7 @@ def test_an_entity_less_view_has_no_entity_in_its_notes() -> None:
         "metadata": {"feature_names": ["rate"]},
         "results": [{"values": [None], "statuses": ["NOT_FOUND"]}],
     }
-    assert cli._table(answer, 0).splitlines()[-1] == "NOT_FOUND: rate"
+    assert read._table(answer, 0).splitlines()[-1] == "NOT_FOUND: rate"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +174,7 @@ def test_an_entity_less_view_has_no_entity_in_its_notes() -> None:
     ],
 )
 def test_cells_are_unambiguous_and_cannot_steer_the_terminal(value: object, shown: str) -> None:
-    assert cli._cell(value) == shown
+    assert cell(value) == shown
 
 
 def test_a_real_terminal_gets_a_table(sqlite_bank_repo: Path) -> None:
@@ -362,6 +326,7 @@ def test_the_environment_may_hold_the_file(fastserve: Cli, monkeypatch: pytest.M
     [
         (["--nope"], ["--nope", "fastserve --help"]),
         (["nope"], ["'nope'", "fastserve --help"]),
+        (["permissions", "list"], ["'permissions'"]),
         (["-f", "/no/such/file", "version"], ["/no/such/file"]),
         (["--log-level", "loud", "version"], ["--log-level", "loud"]),
         (["get", "customer_profile:age", "--nope"], ["--nope", "fastserve get --help"]),
@@ -370,7 +335,6 @@ def test_the_environment_may_hold_the_file(fastserve: Cli, monkeypatch: pytest.M
         (["get", "customer_profile:age", "-e", "C1"], ["-e C1: KEY=VALUE expected"]),
         (["get", "customer_profile:age", "-e", "=C1"], ["-e =C1: KEY=VALUE expected"]),
         (["get", "x:y", "-e", "a=1", "-e", "b=1", "-e", "a=2"], ["same number", "a: 2", "b: 1"]),
-        (["plan"], ["give features"]),
         (["serve", "-t", "grpc"], ["--type", "grpc"]),
         (["serve", "-m"], ["--metrics", "not part of this release"]),
         (["serve", "-k", "key.pem"], ["--key", "--cert"]),
@@ -431,7 +395,7 @@ def test_a_bug_keeps_its_traceback(fastserve: Cli, monkeypatch: pytest.MonkeyPat
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_read", broken)
+    monkeypatch.setattr(read, "_read", broken)
     with pytest.raises(ZeroDivisionError):
         main(["-c", str(fastserve.repo), "get", "customer_profile:age", *C1])
 

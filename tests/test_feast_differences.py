@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.server import test_golden_http as golden
+from tests.server import test_write_routes as writes
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "feast-differences.md").read_text()
@@ -16,7 +17,7 @@ ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line
 NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)(?:\[(\w+)\])?`", PAGE)
 
 # Further examples of what a row with another name explains.
-SAME_AS = {"feature_service_odfv": "features_full_names"}
+SAME_AS = dict.fromkeys(["feature_service_odfv", *writes.STATUSES], "features_full_names")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[2:60])
@@ -36,4 +37,5 @@ def test_the_test_exists(path: str, function: str) -> None:
 def test_every_recorded_difference_has_a_row() -> None:
     differences = {*golden.CHANGED, *golden.ANSWERED, *golden.MISTAKES}
     differences |= {*golden.SQLITE_CHANGED, *golden.SQLITE_ANSWERED, *golden.SQLITE_MISTAKES}
+    differences |= {*writes.MISTAKES, *writes.STATUSES}
     assert {SAME_AS.get(name, name) for name in differences} == {case for _, _, case in NAMED if case}

@@ -423,8 +423,11 @@ def test_wrong_ways_to_open(tmp_path: Path, redis_bank_repo: Path) -> None:
     with pytest.raises(errors.FastserveError, match="either"):
         FeatureStore(config=load_config(redis_bank_repo), fs_yaml_file=redis_bank_repo / "feature_store.yaml")
     (redis_bank_repo / "data/registry.db").unlink()
-    with pytest.raises(errors.RegistryError, match=r"registry\.db"):
-        FeatureStore(redis_bank_repo)
+    # Before the first apply there is nothing to read.
+    with FeatureStore(redis_bank_repo) as found:
+        assert found.list_all_feature_views() == []
+        with pytest.raises(errors.RegistryNotFoundError, match=r"registry\.db does not exist; run `fastserve apply`"):
+            found.get_online_features([AGE], C1)
 
 
 def test_a_closed_store_opens_again(redis_bank_repo: Path) -> None:

@@ -20,25 +20,100 @@ SDK = BELOW_STORE | {"stores", "sources", "write"}
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "_version": frozenset(),
+    "fork_gate": frozenset(),
     "errors": frozenset(),
     "_core": frozenset({"errors"}),
     "types": frozenset({"errors"}),
     "model": frozenset({"errors", "types"}),
     "config": frozenset({"errors"}),
-    "registry": frozenset({"errors", "types", "model", "config"}),
+    "definition": CORE | {"types", "model"},
+    "registry": frozenset({"errors", "types", "model", "config", "definition", "fork_gate"}),
     "plan": CORE | {"types", "model", "registry", "transform"},
-    "transform": CORE | {"model"},
+    "unpickle": frozenset(),
+    "transform": CORE | {"model", "unpickle"},
     # The answer as protobuf is one of the registry's messages.
     "response": CORE | {"model", "types", "registry.schema_pb2"},
     "online": CORE | {"plan", "transform"},
-    "stores": CORE | {"model", "config"},
-    "sources": frozenset({"errors", "model"}),
-    "write": CORE | {"plan", "registry", "sources", "stores.base"},
-    "feature_store": SDK,
-    "server": frozenset({"_version", "errors", "config", "feature_store"}),
-    "cli": frozenset({"_version", "errors", "config", "feature_store", "server"}),
+    "stores": CORE | {"model", "config", "fork_gate"},
+    "arrow": CORE | {"types"},
+    "sources": frozenset({"arrow", "errors", "model", "types"}),
+    "parquet": frozenset({"arrow", "errors", "model", "sources"}),
+    "offline": frozenset({"arrow", "errors", "model", "parquet", "sources"}),
+    "latest": CORE,
+    "write_on_demand": frozenset({"arrow", "model", "sources", "transform"}),
+    "write": CORE | {"write_on_demand", "model", "plan", "registry", "sources", "stores.base"},
+    "progress": frozenset(),
+    "materialize": frozenset(
+        {"errors", "latest", "model", "parquet", "plan", "progress", "registry", "stores.base", "write"}
+    ),
+    "ray_engine": frozenset(
+        {"config", "errors", "latest", "materialize", "model", "parquet", "plan", "progress", "stores", "write"}
+    ),
+    "writing": SDK | {"arrow", "materialize", "offline", "progress", "ray_engine", "write_on_demand"},
+    "repo": frozenset({"errors", "definition"}),
+    "infer": frozenset({"errors", "types", "definition", "model", "parquet", "registry", "repo"}),
+    "changes": frozenset({"registry"}),
+    "versions": frozenset({"errors", "changes", "definition", "registry"}),
+    "stored": CORE | {"config", "model", "registry", "types", "versions"},
+    "apply": frozenset(
+        {
+            "errors",
+            "changes",
+            "config",
+            "definition",
+            "infer",
+            "model",
+            "registry",
+            "repo",
+            "stored",
+            "stores.base",
+            "versions",
+        }
+    ),
+    "administration": frozenset(
+        {"errors", "apply", "changes", "config", "definition", "model", "registry", "repo", "stored", "stores.base"}
+    ),
+    "templates": frozenset({"errors"}),
+    "feature_store": SDK | {"administration", "writing"},
+    "server": frozenset({"_version", "errors", "config", "feature_store", "writing"}),
+    "cli": frozenset(
+        {
+            "_version",
+            "changes",
+            "config",
+            "errors",
+            "feature_store",
+            "model",
+            "registry",
+            "server",
+            "templates",
+            "writing",
+        }
+    ),
     "__main__": frozenset({"cli"}),
-    "__init__": SDK | {"feature_store"},
+    "__init__": SDK | {"feature_store", "definition"},
+    "value_type": frozenset({"types"}),
+    # Names where Feast has them, so that a features.py needs no more than another package's name.
+    **dict.fromkeys(
+        (
+            "aggregation",
+            "batch_feature_view",
+            "data_format",
+            "data_source",
+            "entity",
+            "feature_logging",
+            "feature_service",
+            "feature_view",
+            "feature_view_projection",
+            "field",
+            "infra",
+            "labeling",
+            "project",
+            "stream_feature_view",
+            "transformation",
+        ),
+        frozenset({"definition"}),
+    ),
 }
 """Part -> the parts it may import: the table of ARCHITECTURE.md. A part is a module, or a sub-package with all of its
 modules; `stores.base` allows that one module of a sub-package. Imports inside functions and for type checkers count."""

@@ -309,6 +309,19 @@ def test_entity_names_are_still_understood() -> None:
         assert ask(AGE, [{"account": 7, "customer_id": "C1"}])["account_id"] == [7]
 
 
+@pytest.mark.filterwarnings("ignore:entity '.*' is given by its name:DeprecationWarning")
+@pytest.mark.parametrize("names", [("merchant", "account_id"), ("account_id", "merchant"), ("merchant_id", "account")])
+def test_entities_given_by_name_keep_their_place(names: tuple[str, str]) -> None:
+    """Among the keys of the answer, also beside such as are given by their join key."""
+    values = {"merchant": "M42", "account": 7}
+    given = {name: [values[name.removesuffix("_id")]] for name in names}
+    expected = [name if name.endswith("_id") else f"{name}_id" for name in names]
+    for rows in (given, [{name: value for name, (value,) in given.items()}]):
+        answer = ask(PAIRS, rows)
+        assert list(answer) == [*expected, "visits"]
+        assert answer["visits"] == [3]
+
+
 # --- request data ----------------------------------------------------------------------------------------------------
 
 

@@ -6,19 +6,27 @@ import builtins
 import math
 import pickle
 import sys
-from datetime import datetime, timezone
-from types import ModuleType
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from fastserve._core import encode_value
-from fastserve.errors import NotSupportedError, RequestDataNotFoundInEntityRowsException, TransformError
+from fastserve.errors import (
+    EntityError,
+    NotSupportedError,
+    RequestDataNotFoundInEntityRowsException,
+    TransformError,
+)
 from fastserve.model import OnDemandFeatureView, UserDefinedFunction
 from fastserve.registry import Snapshot
 from fastserve.transform import load_function
 from fastserve.types import Array, Bool, Bytes, Float64, Int32, Int64, String, UnixTimestamp, Uuid, ValueType
+from fastserve.unpickle import VERSION
 from tests import goldens
 from tests.registries import (
     bank,
@@ -114,7 +122,7 @@ def test_outputs_are_present_and_have_no_event_time() -> None:
     assert response.to_dict(True)["ratio__ts"] == [0, 0]
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the recorded pickles hold code of CPython 3.11")
+@pytest.mark.skipif(VERSION != "3.11", reason="the recorded pickles hold code of CPython 3.11")
 def test_the_stored_pickle_agrees_with_the_source_text() -> None:
     """The recorded functions have both; without the text the pickle is taken."""
     pytest.importorskip("dill")
@@ -178,6 +186,97 @@ def test_an_alias_of_the_source_is_its_name() -> None:
     od = on_demand_view("od", code, {"y": Float64}, sources=[projection(SOURCE, "x", alias="payer")])
     plan = compiled(registry(SOURCE, od), ["od:y"])
     assert read(plan, {"customer_id": ["C1"]}, STORED).to_dict()["y"] == [1.5]
+
+
+@pytest.mark.parametrize(("mode", "given"), [("status", 1.5), ("enforce", None), ("ignore", 1.5)])
+def test_an_input_that_is_too_old(mode: str, given: float | None) -> None:
+    """It is withheld where values are, though no feature of the answer has a ttl."""
+    source = view("src", {"x": Float64}, ttl_seconds=60)
+    code = "def od(inputs):\n    return {'y': inputs['x'], 'z': inputs['src__x']}\n"
+    od = on_demand_view("od", code, {"y": Float64, "z": Float64}, sources=[projection(source)])
+    stored = {customer_key("C1"): hash_of("src", {"x": encode_value(1.5, ValueType.DOUBLE)}, (1, 0))}
+    plan = compiled(registry(source, od), ["od:y", "od:z"], ttl_mode=mode)
+    answer = read(plan, {"customer_id": ["C1"]}, stored).to_dict()
+    assert answer == {"customer_id": ["C1"], "y": [given], "z": [given]}
+
+
+HOUR = timedelta(hours=1)
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+TIMES: list[tuple[Any, Any]] = [
+    (datetime(2026, 1, 2, 3, 4, 5, 999_999), MOMENT),
+    (datetime(2026, 1, 1, 22, 4, 5, 1, tzinfo=timezone(-5 * HOUR)), MOMENT),
+    (datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1), datetime(2026, 10, 25, 1, 30)),
+    # The fraction is cut off towards 1970.
+    (datetime(1969, 12, 31, 23, 59, 58, 500_000), datetime(1969, 12, 31, 23, 59, 59)),
+    (datetime(1, 1, 1), datetime(1, 1, 1)),
+    (pd.Timestamp("2026-01-02T04:04:05.678901234", tz="Europe/Berlin"), MOMENT),
+    (pd.NaT, None),
+    (np.datetime64("2026-01-02T03:04:05.5"), MOMENT),
+    (np.datetime64("NaT", "us"), None),
+]
+
+
+def show_when(value: Any, mode: str = "python") -> Any:
+    """Return what a function gets as request data `when` of a request with one row."""
+    builtins.seen = seen = []  # type: ignore[attr-defined]
+    result = "pd.DataFrame({'y': [0]})" if mode == "pandas" else "{'y': [0]}"
+    code = f"def od(inputs):\n    seen.append(inputs['when'])\n    return {result}\n"
+    od = on_demand_view("od", code, {"y": Int64}, request={"when": UnixTimestamp}, mode=mode)
+    try:
+        read(compiled(registry(SOURCE, od), ["od:y"]), [{"when": value}], {})
+    finally:
+        del builtins.seen  # type: ignore[attr-defined]
+    return seen[0]
+
+
+@pytest.mark.parametrize(("value", "given"), TIMES, ids=repr)
+def test_times_of_the_request_are_as_those_of_features(value: Any, given: datetime | None) -> None:
+    """In UTC, naive ones too, and without fractions of a second."""
+    expected = given and given.replace(tzinfo=timezone.utc)
+    (found,) = show_when(value)
+    assert (type(found), found) == (type(expected), expected)
+    assert found is None or found.tzinfo is timezone.utc
+    column = show_when(value, "pandas")
+    assert str(column.dtype) == ("object" if expected is None else "datetime64[us, UTC]")
+    assert column.tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("value", "given"),
+    [
+        ([datetime(2026, 1, 2, 3, 4, 5, 1), MOMENT.astimezone(timezone(HOUR)), None], [MOMENT, MOMENT, None]),
+        ((datetime(2026, 1, 2, 3, 4, 5),), (MOMENT,)),
+        ({datetime(2026, 1, 2, 3, 4, 5)}, {MOMENT}),
+        ({"k": [datetime(2026, 1, 2, 3, 4, 5)]}, {"k": [MOMENT]}),
+        ({datetime(2026, 1, 2, 3, 4, 5): 1}, {MOMENT: 1}),
+        (["2026-01-02", 5, 1.5, date(2026, 1, 2)], ["2026-01-02", 5, 1.5, date(2026, 1, 2)]),
+    ],
+    ids=repr,
+)
+def test_times_inside_of_request_data(value: Any, given: Any) -> None:
+    assert show_when(value) == [given]
+    assert show_when(value)[0] is not value
+
+
+def test_times_of_the_request_that_utc_does_not_have() -> None:
+    with pytest.raises(EntityError, match=r"entity 'when'.*outside years 1 to 9999") as caught:
+        show_when(datetime(1, 1, 1, tzinfo=timezone(HOUR)))
+    assert caught.value.join_key == "when"
+
+
+def test_times_of_pandas_mode_are_counted_in_microseconds() -> None:
+    """As by Arrow, from which Feast makes the DataFrame; pandas 2 would count nanoseconds."""
+    code = "def od(inputs):\n    seen.append(inputs)\n    return pd.DataFrame({'y': [0.0] * 2})\n"
+    frame = inputs_of(code, mode="pandas", rows=[{**row, "amount": MOMENT} for row in ROWS])
+    assert {str(frame[name].dtype) for name in ("at", "src__at", "amount")} == {"datetime64[us, UTC]"}
+    assert frame["at"].isna().tolist() == [False, True]
+
+
+def test_request_data_is_not_cut_to_the_kind_of_its_first_value() -> None:
+    """Feast makes [1, 2] of it, integers because the first is one."""
+    rows = [{**row, "amount": amount} for row, amount in zip(ROWS, [1, 2.5], strict=True)]
+    assert inputs_of(rows=rows)["amount"] == [1, 2.5]
+    assert run("def od(inputs):\n    return {'y': inputs['amount']}\n", rows) == {"y": [1.0, 2.5]}
 
 
 def test_inputs_of_pandas_mode() -> None:
@@ -385,22 +484,25 @@ def test_the_pickle_needs_dill(code: str, monkeypatch: pytest.MonkeyPatch) -> No
         load_function(view_of(code, b"pickle"))
 
 
-def stand_in_for_dill(monkeypatch: pytest.MonkeyPatch) -> None:
-    """dill reads everything that pickle reads; this environment may lack it."""
-    dill = ModuleType("dill")
-    dill.loads = pickle.loads  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "dill", dill)
-
-
-def test_a_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in_for_dill(monkeypatch)
+def test_a_pickle() -> None:
+    pytest.importorskip("dill")
     assert load_function(view_of("broken(", pickle.dumps(math.sqrt)))(9) == 3.0
 
 
-def test_a_pickle_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in_for_dill(monkeypatch)
+def test_a_pickle_that_does_not_load() -> None:
+    pytest.importorskip("dill")
     with pytest.raises(TransformError, match=r"od: neither source text \(.*\) nor pickle \(.*\) loads"):
         load_function(view_of("broken(", b"not a pickle"))
+
+
+def test_a_pickle_of_another_python_is_refused() -> None:
+    """Its bytecode may crash the interpreter; the error names both versions."""
+    pytest.importorskip("dill")
+    other = "3.10" if VERSION == "3.13" else "3.13"
+    body = bytes.fromhex(goldens.load(f"pickles/{other}")["ratio"])
+    reason = f"its bytecode is that of Python {other}, and this is Python {VERSION}"
+    with pytest.raises(TransformError, match=rf"^{PLACE}: neither source text \(.*\) nor pickle \({reason}\) loads"):
+        load_function(view_of("", body))
 
 
 def test_forbidden_code_is_not_even_looked_at() -> None:

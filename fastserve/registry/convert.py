@@ -324,6 +324,8 @@ def data_source(message: pb.DataSource) -> DataSource:
         owner=message.owner,
         schema=_request_source(message).schema,
         batch_source=data_source(message.batch_source) if message.HasField("batch_source") else None,
+        s3_endpoint_override=message.file_options.s3_endpoint_override,
+        file_format="delta" if message.file_options.file_format.HasField("delta_format") else "parquet",
     )
 
 

@@ -93,6 +93,12 @@ class Refresher:
         with self._lock:
             self._load()
 
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Hand over a Snapshot that the caller has just written, so that it need not be read."""
+        with self._lock:
+            self._on_change(snapshot)
+            self._mark = snapshot.mark
+
     def look(self) -> None:
         """Do what the thread does every `interval` seconds; never raises."""
         try:

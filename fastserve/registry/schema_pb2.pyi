@@ -567,7 +567,7 @@ class FeatureService(_message.Message):
     def __init__(self, spec: _Optional[_Union[FeatureServiceSpec, _Mapping]] = ..., meta: _Optional[_Union[FeatureServiceMeta, _Mapping]] = ...) -> None: ...
 
 class FeatureServiceSpec(_message.Message):
-    __slots__ = ("name", "project", "features", "tags", "description", "owner", "precompute_online")
+    __slots__ = ("name", "project", "features", "tags", "description", "owner", "logging_config", "precompute_online")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -581,6 +581,7 @@ class FeatureServiceSpec(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    LOGGING_CONFIG_FIELD_NUMBER: _ClassVar[int]
     PRECOMPUTE_ONLINE_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
@@ -588,8 +589,26 @@ class FeatureServiceSpec(_message.Message):
     tags: _containers.ScalarMap[str, str]
     description: str
     owner: str
+    logging_config: LoggingConfig
     precompute_online: bool
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., features: _Optional[_Iterable[_Union[FeatureViewProjection, _Mapping]]] = ..., tags: _Optional[_Mapping[str, str]] = ..., description: _Optional[str] = ..., owner: _Optional[str] = ..., precompute_online: bool = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., features: _Optional[_Iterable[_Union[FeatureViewProjection, _Mapping]]] = ..., tags: _Optional[_Mapping[str, str]] = ..., description: _Optional[str] = ..., owner: _Optional[str] = ..., logging_config: _Optional[_Union[LoggingConfig, _Mapping]] = ..., precompute_online: bool = ...) -> None: ...
+
+class LoggingConfig(_message.Message):
+    __slots__ = ("sample_rate", "file_destination")
+    class FileDestination(_message.Message):
+        __slots__ = ("path", "s3_endpoint_override", "partition_by")
+        PATH_FIELD_NUMBER: _ClassVar[int]
+        S3_ENDPOINT_OVERRIDE_FIELD_NUMBER: _ClassVar[int]
+        PARTITION_BY_FIELD_NUMBER: _ClassVar[int]
+        path: str
+        s3_endpoint_override: str
+        partition_by: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, path: _Optional[str] = ..., s3_endpoint_override: _Optional[str] = ..., partition_by: _Optional[_Iterable[str]] = ...) -> None: ...
+    SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    FILE_DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    sample_rate: float
+    file_destination: LoggingConfig.FileDestination
+    def __init__(self, sample_rate: _Optional[float] = ..., file_destination: _Optional[_Union[LoggingConfig.FileDestination, _Mapping]] = ...) -> None: ...
 
 class FeatureServiceMeta(_message.Message):
     __slots__ = ("created_timestamp", "last_updated_timestamp")

@@ -20,16 +20,19 @@ from collections.abc import AsyncIterator
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from fastserve.config import Config
 from fastserve.errors import FastserveError
 from fastserve.feature_store import FeatureStore
-from fastserve.server.body import BodyError, UnreadableBody, parse_body
+from fastserve.server.answers import body_of, guarded, json_answer
+from fastserve.server.body import GetOnlineFeaturesRequest
 from fastserve.server.openapi import docs_page, openapi_document
 from fastserve.server.settings import find_config
+from fastserve.server.write_routes import ROUTES as WRITE_ROUTES
+from fastserve.server.write_routes import Jobs
 
 __all__ = ["create_app"]
 
@@ -50,16 +53,18 @@ def create_app(store: FeatureStore | None = None, config: Config | None = None) 
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        if store is not None:
-            yield
-            return
-        app.state.store = FeatureStore(config=config or find_config())
+        if store is None:
+            app.state.store = FeatureStore(config=config or find_config())
+            app.state.store.check_registry()
         try:
             yield
         finally:
-            app.state.store.close()
+            app.state.jobs.close()
+            if store is None:
+                app.state.store.close()
 
     app = Starlette(routes=ROUTES, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+    app.state.jobs = Jobs()
     if store is not None:
         # Here and not in `lifespan`, which does not run for an application that is mounted in another one.
         app.state.store = store
@@ -69,26 +74,10 @@ def create_app(store: FeatureStore | None = None, config: Config | None = None) 
 # --- routes ----------------------------------------------------------------------------------------------------------
 
 
+@guarded
 async def get_online_features(request: Request) -> Response:
     """POST /get-online-features."""
-    try:
-        return _json(await _read(request))
-    except BodyError as exc:
-        return _json(msgspec.json.encode({"detail": exc.detail}), 422)
-    except UnreadableBody:
-        return _json(b'{"detail":"There was an error parsing the body"}', 400)
-    except FastserveError as exc:
-        return _failure(exc.status, exc.to_error_detail(), exc)
-    except ClientDisconnect:
-        return Response(status_code=400)  # nobody reads it
-    except Exception as exc:
-        # A bug; the client gets an answer of the usual shape, and the log the traceback.
-        logger.exception("POST /get-online-features failed")
-        return _failure(500, str(exc) or type(exc).__name__)
-
-
-async def _read(request: Request) -> bytes:
-    body = parse_body(await request.body(), request.headers.get("content-type"))
+    body = await body_of(request, GetOnlineFeaturesRequest)
     store: FeatureStore = request.app.state.store
     answer = await store.get_online_features_async(
         store.get_feature_service(body.feature_service) if body.feature_service else body.features,
@@ -96,7 +85,7 @@ async def _read(request: Request) -> bytes:
         body.full_feature_names,
         body.include_feature_view_version_metadata,
     )
-    return answer.to_json()
+    return json_answer(answer.to_json())
 
 
 async def health(request: Request) -> Response:
@@ -113,7 +102,7 @@ async def health(request: Request) -> Response:
 
 async def openapi(_: Request) -> Response:
     """GET /openapi.json."""
-    return _json(OPENAPI)
+    return json_answer(OPENAPI)
 
 
 async def docs(_: Request) -> Response:
@@ -126,29 +115,16 @@ DOCS = docs_page()
 
 ROUTES = [
     Route("/get-online-features", get_online_features, methods=["POST"]),
+    *WRITE_ROUTES,
     Route("/health", health, methods=["GET"]),
     Route("/docs", docs, methods=["GET"]),
     Route("/openapi.json", openapi, methods=["GET"]),
 ]
 
 
-# --- answers ---------------------------------------------------------------------------------------------------------
-
-
-def _json(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, media_type="application/json")
-
-
-def _failure(status: int, text: str, cause: Exception | None = None) -> Response:
-    """Return Feast's form of an error: a JSON string. A failure of the server's is logged too, without traceback."""
-    if cause is not None and status >= 500:
-        logger.error("POST /get-online-features: %s: %s", type(cause).__name__, cause)
-    return _json(msgspec.json.encode(text.encode("utf-8", "replace").decode()), status)
-
-
 async def _http_error(_: Request, exc: Exception) -> Response:
     """Unknown paths and wrong methods."""
     assert isinstance(exc, HTTPException)
-    answer = _json(msgspec.json.encode({"detail": exc.detail}), exc.status_code)
+    answer = json_answer(msgspec.json.encode({"detail": exc.detail}), exc.status_code)
     answer.headers.update(exc.headers or {})
     return answer

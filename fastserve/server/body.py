@@ -1,4 +1,4 @@
-"""The body of a read request: bytes -> GetOnlineFeaturesRequest, or the errors that Feast's server answers.
+"""The bodies of requests: bytes -> a struct, or the errors that Feast's server answers.
 
 A good body is decoded by msgspec in one go. Whatever that refuses is read again by the standard library and looked at
 field by field, since Feast takes a little more (booleans as text or number, NaN) and since its errors say where each
@@ -8,11 +8,22 @@ fault is and what was there instead.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-__all__ = ["BodyError", "GetOnlineFeaturesRequest", "UnreadableBody", "parse_body"]
+__all__ = [
+    "BodyError",
+    "GetOnlineFeaturesRequest",
+    "MaterializeIncrementalRequest",
+    "MaterializeRequest",
+    "PushFeaturesRequest",
+    "UnreadableBody",
+    "WriteToFeatureStoreRequest",
+    "parse_body",
+]
 
 
 class GetOnlineFeaturesRequest(msgspec.Struct):
@@ -31,6 +42,59 @@ class GetOnlineFeaturesRequest(msgspec.Struct):
     include_feature_view_version_metadata: bool = False
 
 
+# What the columns hold, the writer checks.
+Frame = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema={"additionalProperties": True})]
+
+
+class PushFeaturesRequest(msgspec.Struct):
+    """The body of POST /push; `to` is online, offline or online_and_offline."""
+
+    push_source_name: str
+    df: Frame
+    allow_registry_cache: bool = True
+    to: str = "online"
+    transform_on_write: bool = True
+
+
+class WriteToFeatureStoreRequest(msgspec.Struct):
+    """The body of POST /write-to-online-store."""
+
+    feature_view_name: str
+    df: Frame
+    allow_registry_cache: bool = True
+    transform_on_write: bool = True
+
+
+class MaterializeRequest(msgspec.Struct):
+    """The body of POST /materialize; the times are ISO 8601 texts."""
+
+    start_ts: str | None = None
+    end_ts: str | None = None
+    feature_views: list[str] | None = None
+    disable_event_timestamp: bool = False
+    full_feature_names: bool = False
+    version: str | None = None
+
+
+class MaterializeIncrementalRequest(msgspec.Struct):
+    """The body of POST /materialize-incremental."""
+
+    end_ts: str
+    feature_views: list[str] | None = None
+    full_feature_names: bool = False
+    version: str | None = None
+
+
+Form = TypeVar(
+    "Form",
+    GetOnlineFeaturesRequest,
+    PushFeaturesRequest,
+    WriteToFeatureStoreRequest,
+    MaterializeRequest,
+    MaterializeIncrementalRequest,
+)
+
+
 class BodyError(Exception):
     """The body does not fit.
 
@@ -47,12 +111,16 @@ class UnreadableBody(Exception):
     """The body cannot even be looked at: it is not UTF-8, or nested too deeply."""
 
 
-_decoder = msgspec.json.Decoder(GetOnlineFeaturesRequest)
+@cache
+def _decoder(form: type[Form]) -> msgspec.json.Decoder[Form]:
+    return msgspec.json.Decoder(form)
 
 
-def parse_body(data: bytes, content_type: str | None) -> GetOnlineFeaturesRequest:
+def parse_body(data: bytes, content_type: str | None, form: type[Form]) -> Form:
     """Return the request in a body.
 
+    Args:
+        form: the struct that it must fit.
     Raises:
         BodyError: it is not a JSON object of the right shape, or `content_type` is not that of JSON.
         UnreadableBody: it is not text, or nested too deeply.
@@ -61,9 +129,10 @@ def parse_body(data: bytes, content_type: str | None) -> GetOnlineFeaturesReques
     if content_type != "application/json" and not is_json(content_type):
         raise BodyError([_missing_body() if not data else _not_an_object(_text(data))])
     try:
-        return _decoder.decode(data)
+        found: Form = _decoder(form).decode(data)
+        return found
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _read_again(data)
+        return _read_again(data, form)
 
 
 def is_json(content_type: str | None) -> bool:
@@ -79,10 +148,10 @@ def _text(data: bytes) -> str:
         raise UnreadableBody from exc
 
 
-def _read_again(data: bytes) -> GetOnlineFeaturesRequest:
+def _read_again(data: bytes, form: type[Form]) -> Form:
     if not data:
         raise BodyError([_missing_body()])
-    return _Reader().read(_load(data))
+    return _Reader().read(_load(data), form)
 
 
 def _load(data: bytes) -> Any:
@@ -123,31 +192,42 @@ class _Reader:
     def __init__(self) -> None:
         self.faults: list[dict[str, Any]] = []
 
-    def read(self, body: Any) -> GetOnlineFeaturesRequest:
+    def read(self, body: Any, form: type[Form]) -> Form:
         if not isinstance(body, dict):
             raise BodyError([_not_an_object(body)])
-        read = {
-            "entities": self.entities,
-            "feature_service": self.optional_text,
-            "features": self.texts,
-            "full_feature_names": self.boolean,
-            "include_feature_view_version_metadata": self.boolean,
-        }
-        if "entities" not in body:
-            self.fault("missing", ["entities"], "Field required", body)
-        values: dict[str, Any] = {name: reader(body[name], [name]) for name, reader in read.items() if name in body}
+        values: dict[str, Any] = {}
+        for field in msgspec.structs.fields(form):
+            if field.name in body:
+                values[field.name] = self.readers()[field.type](body[field.name], [field.name])
+            elif field.required:
+                self.fault("missing", [field.name], "Field required", body)
         if self.faults:
             raise BodyError(self.faults)
-        return GetOnlineFeaturesRequest(**values)
+        return form(**values)
+
+    def readers(self) -> Mapping[Any, Callable[[Any, list[str | int]], Any]]:
+        """What reads a field, by its type."""
+        return {
+            str: self.text,
+            str | None: self.optional_text,
+            bool: self.boolean,
+            list[str]: self.texts,
+            list[str] | None: self.optional_texts,
+            Frame: self.mapping,
+            dict[str, list[Any]]: self.entities,
+        }
 
     def fault(self, kind: str, place: list[str | int], message: str, value: Any) -> None:
         self.faults.append(_fault(kind, ["body", *place], message, value))
 
+    def mapping(self, value: Any, place: list[str | int]) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self.fault("dict_type", place, "Input should be a valid dictionary", value)
+        return {}
+
     def entities(self, value: Any, place: list[str | int]) -> dict[str, list[Any]]:
-        if not isinstance(value, dict):
-            self.fault("dict_type", place, "Input should be a valid dictionary", value)
-            return {}
-        return {name: self.items(column, [*place, name]) for name, column in value.items()}
+        return {name: self.items(column, [*place, name]) for name, column in self.mapping(value, place).items()}
 
     def items(self, value: Any, place: list[str | int]) -> list[Any]:
         if isinstance(value, list):
@@ -163,6 +243,9 @@ class _Reader:
             return value
         self.fault("string_type", place, "Input should be a valid string", value)
         return ""
+
+    def optional_texts(self, value: Any, place: list[str | int]) -> list[str] | None:
+        return None if value is None else self.texts(value, place)
 
     def optional_text(self, value: Any, place: list[str | int]) -> str | None:
         return None if value is None else self.text(value, place)

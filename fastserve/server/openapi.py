@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 
 from fastserve._version import __version__
-from fastserve.server.body import GetOnlineFeaturesRequest
+from fastserve.server.body import (
+    GetOnlineFeaturesRequest,
+    MaterializeIncrementalRequest,
+    MaterializeRequest,
+    PushFeaturesRequest,
+    WriteToFeatureStoreRequest,
+)
 
 __all__ = ["docs_page", "openapi_document"]
 
@@ -50,11 +56,21 @@ class HTTPValidationError(msgspec.Struct):
     detail: list[ValidationError] | msgspec.UnsetType = msgspec.UNSET
 
 
-STRUCTS = (GetOnlineFeaturesRequest, OnlineFeaturesResponse, HTTPValidationError)
+WRITES: dict[str, type] = {
+    "/push": PushFeaturesRequest,
+    "/write-to-online-store": WriteToFeatureStoreRequest,
+    "/materialize": MaterializeRequest,
+    "/materialize-incremental": MaterializeIncrementalRequest,
+}
+STRUCTS = (GetOnlineFeaturesRequest, OnlineFeaturesResponse, HTTPValidationError, *WRITES.values())
 REFERENCE = "#/components/schemas/{name}"
 
 ROUTES = (
     ("POST", "/get-online-features", "The latest features of some entities"),
+    ("POST", "/push", "Write rows to the feature views of a push source"),
+    ("POST", "/write-to-online-store", "Write rows to a feature view"),
+    ("POST", "/materialize", "Load feature views from their sources"),
+    ("POST", "/materialize-incremental", "Load what came since the last time"),
     ("GET", "/health", "200 while the registry can be read, else 503"),
     ("GET", "/docs", "This page"),
     ("GET", "/openapi.json", "The OpenAPI document"),
@@ -67,7 +83,11 @@ def openapi_document() -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": "fastserve", "version": __version__},
-        "paths": {"/get-online-features": {"post": _read_operation()}, "/health": {"get": _health_operation()}},
+        "paths": {
+            "/get-online-features": {"post": _read_operation()},
+            **{path: {"post": _write_operation(path, body)} for path, body in WRITES.items()},
+            "/health": {"get": _health_operation()},
+        },
         "components": {"schemas": {name: _as_feast(schemas[name]) for name in sorted(schemas)}},
     }
 
@@ -82,6 +102,26 @@ def _read_operation() -> Json:
             "422": {"description": "Validation Error", "content": _content(_reference(HTTPValidationError))},
         },
     }
+
+
+def _write_operation(path: str, body: type) -> Json:
+    name = path.strip("/").replace("-", "_")
+    operation: Json = {
+        "summary": name.replace("_", " ").title(),
+        "operationId": f"{name}_{name}_post",
+        "requestBody": {"content": _content(_reference(body)), "required": True},
+        "responses": {
+            "200": {"description": "Successful Response", "content": _content({})},
+            "422": {"description": "Validation Error", "content": _content(_reference(HTTPValidationError))},
+        },
+    }
+    if name.startswith("materialize"):
+        operation["parameters"] = [_flag("async"), _flag("force")]
+    return operation
+
+
+def _flag(name: str) -> Json:
+    return {"name": name, "in": "query", "required": False, "schema": {"type": "boolean", "default": False}}
 
 
 def _health_operation() -> Json:

@@ -101,7 +101,8 @@ def serve(config: Config, options: ServeOptions | None = None) -> None:
         config = replace(config, fastserve=section)
     server_config = _uvicorn_config(config, options)
     _check_certificate(options)
-    FeatureStore(config=config).close()
+    with FeatureStore(config=config) as store:
+        store.check_registry()
     with contextlib.closing(_listen(options.host, options.port)) as listener, _quiet_end():
         scheme = "https" if options.tls_cert_path else "http"
         host, port = listener.getsockname()[:2]

@@ -22,7 +22,12 @@ def open_store(config: Config) -> Store:
             raise NotSupportedError(f"online_store.redis_type: {store.redis_type} is not supported; only 'redis' is")
         from fastserve.stores.redis import RedisStore
 
-        return RedisStore(store.connection)
+        return RedisStore(
+            store.connection,
+            key_ttl_seconds=store.key_ttl_seconds,
+            skip_dedup=store.skip_dedup,
+            full_scan_for_deletion=store.full_scan_for_deletion,
+        )
     if isinstance(store, SqliteConfig):
         from fastserve.stores.sqlite import SqliteStore
 

@@ -1,4 +1,4 @@
-"""Redis, standalone: a pool of thin connections, and batches read over them."""
+"""Redis, standalone: a pool of thin connections, and batches read and rows written over them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,37 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable, Iterable
 
-from fastserve._core import Batch
+from fastserve._core import Batch, EncodedRows, WritePlan
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreTimeoutError
-from fastserve.stores.redis_wire import Connection, ConnectionLost
+from fastserve.stores import redis_write
+from fastserve.stores.redis_wire import Connection, ConnectionLost, ScriptLost
 
 __all__ = ["RedisStore"]
 
 
 class RedisStore:
-    """Reads batches from one Redis server.
+    """Reads batches from one Redis server, and writes rows to it.
 
     At most `max_connections` connections are open at a time, the most recently used first; a read that needs one more
     waits for one to come back, within its deadline.
     """
 
-    def __init__(self, options: RedisConnection):
+    def __init__(
+        self,
+        options: RedisConnection,
+        *,
+        key_ttl_seconds: int = 0,
+        skip_dedup: bool = False,
+        full_scan_for_deletion: bool = True,
+    ):
+        """Args: as in `RedisConfig`."""
         self._options = options
+        self._key_ttl_seconds = key_ttl_seconds
+        self._skip_dedup = skip_dedup
+        self._full_scan_for_deletion = full_scan_for_deletion
         self._forget()
         _stores.add(self)
 
@@ -33,21 +46,59 @@ class RedisStore:
         if not (batch.n_rows and batch.groups):
             return  # it asks for nothing, so the server need not even be there
         deadline = time.monotonic() + self._options.socket_timeout
-        while not self._read_once(batch, deadline):
+        while not self._once(lambda connection, deadline: connection.read(batch, deadline), deadline):
             batch.rewind()
 
-    def _read_once(self, batch: Batch, deadline: float) -> bool:
-        """Read over one connection; False if it had ended while it lay idle, so that asking again is safe."""
+    def write(self, rows: EncodedRows, key_ttl_seconds: int | None = None) -> int:
+        """Write rows, see `Store.write`; every 256 KB of them may take `socket_timeout`."""
+        ttl = self._key_ttl_seconds if key_ttl_seconds is None else key_ttl_seconds
+
+        def task(connection: Connection, _: float) -> None:
+            redis_write.write_rows(connection, rows, ttl, self._skip_dedup, self._options.socket_timeout)
+
+        rows.rewind()
+        if rows.n_rows:
+            while not self._once(task, time.monotonic() + self._options.socket_timeout):
+                rows.rewind()
+        return rows.applied
+
+    def create(self, plans: Iterable[WritePlan]) -> None:
+        """Do nothing: a hash comes into being with its first field."""
+
+    def drop(self, plans: Iterable[WritePlan]) -> None:
+        """Delete what is stored of the plans' views, see `Store.drop`.
+
+        All keys are walked; with `full_scan_for_deletion` off, nothing is deleted.
+        """
+        if self._full_scan_for_deletion:
+            self._for_each(plans, redis_write.delete_view)
+
+    def teardown(self, plans: Iterable[WritePlan]) -> None:
+        """Delete all keys of the plans' project that have the join keys of one of the plans."""
+        self._for_each({plan.prefix: plan for plan in plans}.values(), redis_write.delete_keys)
+
+    def _for_each(self, plans: Iterable[WritePlan], delete: Callable[[Connection, WritePlan, float], None]) -> None:
+        timeout = self._options.socket_timeout
+        for plan in plans:
+
+            def task(connection: Connection, _: float, plan: WritePlan = plan) -> None:
+                delete(connection, plan, timeout)
+
+            while not self._once(task, time.monotonic() + timeout):
+                pass  # what was deleted before the connection ended is gone already
+
+    def _once(self, task: Callable[[Connection, float], None], deadline: float) -> bool:
+        """Do the task over one connection; False if that had ended while it lay idle, so that trying again is safe."""
         connection = self._pop_idle() or self._take_place(deadline)
         is_new = not connection.is_open
         try:
             if is_new:
                 deadline += connection.open()
-            connection.read(batch, deadline)
+            task(connection, deadline)
         except BaseException as exc:
             # Replies may be outstanding: the connection must not be used again.
             self._discard(connection)
-            if isinstance(exc, ConnectionLost) and not is_new:
+            if isinstance(exc, (ConnectionLost, ScriptLost)) and not is_new:
                 return False
             raise
         self._idle.append(connection)

@@ -5,26 +5,34 @@ Replies that have the expected shape go into the batch as raw bytes; hiredis par
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
 import struct
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import hiredis
 
-from fastserve._core import Batch, UnusualReply
+from fastserve._core import Batch, EncodedRows, UnusualReply
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreError, StoreTimeoutError
 
-__all__ = ["Connection", "ConnectionLost"]
+__all__ = ["Connection", "ConnectionLost", "ScriptLost"]
 
 RECEIVE_BYTES = 1 << 16
+UNBLOCKED_BYTES = 1 << 14
+"""So many bytes any socket takes at once, so that no time passes while they are sent."""
 
 
 class ConnectionLost(StoreError):
     """The connection ended before anything was answered."""
+
+
+class ScriptLost(StoreError):
+    """The server no longer knows a script that this connection had loaded."""
 
 
 class Connection:
@@ -32,6 +40,7 @@ class Connection:
 
     Attributes:
         name: what errors call the server.
+        scripts: hashes of the scripts that were loaded.
     """
 
     _sock: socket.socket
@@ -40,6 +49,7 @@ class Connection:
     def __init__(self, options: RedisConnection):
         self.name = options.name
         self.is_open = False
+        self.scripts: set[bytes] = set()
         self._options = options
         self._buffer = bytearray(RECEIVE_BYTES)
         self._patience = 0.0  # the time-out of the socket at this moment
@@ -81,7 +91,7 @@ class Connection:
         """Whether the connection still stands, and no reply has come that nobody asked for."""
         return not self._poll.poll(0)
 
-    def call(self, deadline: float, command: str, *arguments: str | int) -> Any:
+    def call(self, deadline: float, command: str, *arguments: str | int | bytes) -> Any:
         """Send one command and return its reply, bytes for text. An error reply raises StoreError."""
         words: Any = (command, *arguments)
         self._send(hiredis.pack_command(words), deadline)
@@ -106,15 +116,65 @@ class Connection:
         try:
             while (commands := batch.commands()) is not None:
                 self._send(commands, deadline)
-                done = False
+                if len(commands) > UNBLOCKED_BYTES:
+                    self._limit(deadline)
+                size = self._receive()
+                answered = True
+                done = self._feed(batch, size, deadline)
                 while not done:
-                    size = self._receive(deadline)
-                    answered = True
-                    done = self._feed(batch, size, deadline)
+                    self._limit(deadline)
+                    done = self._feed(batch, self._receive(), deadline)
         except ConnectionLost as exc:
             if answered:
                 raise StoreError(f"{exc}, in the middle of its answer") from exc
             raise
+
+    def write(self, rows: EncodedRows, pieces: Iterable[bytes], timeout: float) -> None:
+        """Send the rows' calls piece by piece and let the rows count the replies; each may take `timeout` seconds.
+
+        While the server works on one piece, the next is encoded and sent.
+
+        Raises:
+            ConnectionLost: closed before the first byte of a reply.
+            ScriptLost: SCRIPT FLUSH was called.
+            StoreTimeoutError: a piece was not sent, or the one before not answered, in time.
+            StoreError: Redis answered with an error, or the connection broke. Some rows may have been applied.
+        """
+        calls = 0
+        try:
+            for piece in pieces:
+                deadline = time.monotonic() + timeout
+                before, calls = calls, rows.handed_out
+                self._send(piece, deadline)
+                self._take_replies(rows, before, deadline)
+            self._take_replies(rows, calls, time.monotonic() + timeout)
+        except ConnectionLost as exc:
+            if rows.answered:
+                raise StoreError(f"{exc}, in the middle of its answer") from exc
+            raise
+
+    def _take_replies(self, rows: EncodedRows, calls: int, deadline: float) -> None:
+        """Receive until that many calls are answered."""
+        while rows.answered < calls:
+            self._limit(deadline)
+            size = self._receive()
+            try:
+                rows.feed(self._buffer, size)
+            except UnusualReply as exc:
+                raise self._refusal(rows, exc, deadline) from None
+
+    def _refusal(self, rows: EncodedRows, exc: UnusualReply, deadline: float) -> StoreError:
+        """The error that says what is wrong with the answer to a call, and about which key if that can be known."""
+        reader = hiredis.Reader()
+        reader.feed(exc.rest)
+        reply = self._parsed_reply(reader, deadline, "EVALSHA")
+        text = str(reply) if isinstance(reply, hiredis.ReplyError) else f"not a number but {type(reply).__name__}"
+        if text.startswith("NOSCRIPT"):
+            return ScriptLost(f"{self.name}: EVALSHA: {text}")
+        if place := re.search(r" \(row (\d+) of the call\)", text):
+            key = rows.entity_key(rows.first_unanswered + int(place[1]) - 1)
+            text = f"{text[: place.start()]}{text[place.end() :]}, entity key {key.hex()}"
+        return StoreError(f"{self.name}: writing {rows.plan.view}: {text}")
 
     def _feed(self, batch: Batch, size: int, deadline: float) -> bool:
         try:
@@ -131,7 +191,8 @@ class Connection:
         """Return the reply, or the ReplyError that it is."""
         try:
             while (reply := reader.gets()) is False:
-                reader.feed(bytes(self._buffer[: self._receive(deadline)]))
+                self._limit(deadline)
+                reader.feed(bytes(self._buffer[: self._receive()]))
         except hiredis.ProtocolError as exc:
             raise StoreError(f"{self.name}: {command}: the answer is not RESP: {exc}") from exc
         except ConnectionLost as exc:
@@ -139,19 +200,19 @@ class Connection:
         return reply
 
     def _send(self, data: bytes, deadline: float) -> None:
-        left: bytes | memoryview = data
         try:
-            while left:
+            self._limit(deadline)
+            sent = self._sock.send(data)
+            while sent < len(data):
                 self._limit(deadline)
-                left = left[self._sock.send(left) :]
+                sent += self._sock.send(memoryview(data)[sent:])
         except (TimeoutError, BlockingIOError) as exc:
             raise self._timeout() from exc
         except OSError as exc:
             raise ConnectionLost(f"{self.name}: {_reason(exc)}") from exc
 
-    def _receive(self, deadline: float) -> int:
-        """Read what has come into the buffer; return how many bytes, at least one."""
-        self._limit(deadline)
+    def _receive(self) -> int:
+        """Read what has come into the buffer, within the limit set last; return how many bytes, at least one."""
         try:
             size = self._sock.recv_into(self._buffer)
         except (TimeoutError, BlockingIOError) as exc:

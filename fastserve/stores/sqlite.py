@@ -7,16 +7,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from fastserve._core import Batch, StoredView, encode_timestamp
+from fastserve import fork_gate
+from fastserve._core import Batch, EncodedRows, StoredView, WritePlan, encode_timestamp
 from fastserve.errors import DecodeError, StoreError
+from fastserve.stores import sqlite_write
 
 __all__ = ["SqliteStore"]
 
@@ -24,9 +27,14 @@ __all__ = ["SqliteStore"]
 KEYS_PER_QUERY = 500
 BUSY_TIMEOUT_SECONDS = 5.0
 
+_T = TypeVar("_T")
+
 
 class SqliteStore:
-    """Reads batches from an SQLite file. Each read has a connection to itself, which cannot change data."""
+    """Reads batches from an SQLite file and writes rows to it.
+
+    Each read has a connection to itself, which cannot change data; each write opens one that can.
+    """
 
     def __init__(self, path: Path, project: str):
         self._path = Path(path)
@@ -42,17 +50,74 @@ class SqliteStore:
         """
         if not (batch.n_rows and batch.groups):
             return  # it asks for nothing, so the file need not even be there
+        idle = self._idle  # the parent's, if a signal forks in the middle
         try:
-            connection = self._borrow()
-            try:
-                self._read_over(connection, batch)
-            except BaseException:
-                # A statement that is not at its end would go on locking the file.
-                connection.close()
-                raise
+            with fork_gate.current():
+                connection = self._borrow()
+                try:
+                    self._read_over(connection, batch)
+                except BaseException:
+                    # A statement that is not at its end would go on locking the file.
+                    connection.close()
+                    raise
         except (sqlite3.Error, OSError) as exc:
             raise StoreError(f"sqlite {self._path}: {exc}") from exc
-        self._idle.append(connection)
+        idle.append(connection)
+
+    def write(self, rows: EncodedRows, key_ttl_seconds: int | None = None) -> int:
+        """Write rows in one transaction, see `Store.write`; keys have no time to live here."""
+        if not rows.n_rows:
+            return 0
+        self._identity()
+        name = self._table_name(rows.plan)
+        return self._change(lambda connection: sqlite_write.write_rows(connection, name, rows))
+
+    def create(self, plans: Iterable[WritePlan]) -> None:
+        """Create the views' tables, and the file with its folder if it is not there."""
+        names = [self._table_name(plan) for plan in plans]
+
+        def task(connection: sqlite3.Connection) -> None:
+            for name in names:
+                sqlite_write.create_table(connection, name)
+
+        if names:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._change(task, create=True)
+
+    def drop(self, plans: Iterable[WritePlan]) -> None:
+        """Drop the views' tables."""
+        names = [self._table_name(plan) for plan in plans]
+
+        def task(connection: sqlite3.Connection) -> None:
+            for name in names:
+                sqlite_write.drop_table(connection, name)
+
+        if names and self._path.exists():
+            self._change(task)
+
+    def teardown(self, plans: Iterable[WritePlan]) -> None:
+        """Delete the file, with the tables of all projects in it, as Feast does."""
+        self.close()
+        try:
+            sqlite_write.remove_files(self._path)
+        except OSError as exc:
+            raise StoreError(f"sqlite {self._path}: {exc}") from exc
+
+    def _table_name(self, plan: WritePlan) -> str:
+        return f"{self._project}_{plan.view}"
+
+    def _change(self, task: Callable[[sqlite3.Connection], _T], *, create: bool = False) -> _T:
+        """Do the task over a connection that may write."""
+        try:
+            with (
+                fork_gate.current(),
+                contextlib.closing(sqlite_write.open_for_writing(self._path, create=create)) as connection,
+            ):
+                return task(connection)
+        except StoreError as exc:
+            raise StoreError(f"sqlite {self._path}: {exc}") from exc
+        except (sqlite3.Error, OSError) as exc:
+            raise StoreError(f"sqlite {self._path}: {exc}") from exc
 
     def _read_over(self, connection: _Connection, batch: Batch) -> None:
         for index, group in enumerate(batch.groups):
@@ -67,13 +132,17 @@ class SqliteStore:
                     reason = f"feature view {view.name} has no table {table.name!r}; was it applied with online=True?"
                     raise StoreError(f"sqlite {self._path}: {reason}") from exc
 
-    def _borrow(self) -> _Connection:
+    def _identity(self) -> tuple[int, int]:
+        """Device and inode of the file, which must be there."""
         try:
             status = os.stat(self._path)
         except FileNotFoundError:
             reason = "no such file; apply and materialize the repository first"
             raise StoreError(f"sqlite {self._path}: {reason}") from None
-        identity = status.st_dev, status.st_ino
+        return status.st_dev, status.st_ino
+
+    def _borrow(self) -> _Connection:
+        identity = self._identity()
         while self._idle:
             connection = self._idle.pop()
             if connection.identity == identity:
@@ -94,11 +163,16 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the idle connections."""
+        with fork_gate.current():
+            self._close_idle()
+
+    def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
-    # Code written for Feast, which has no close(), would otherwise be warned of open files.
-    __del__ = close
+    # Code written for Feast, which has no close(), would otherwise be warned of open files. It may run anywhere, so it
+    # waits for nothing.
+    __del__ = _close_idle
 
     def _leave_to_parent(self) -> None:
         """After a fork: SQLite allows nothing with the parent's connections, not even to close them."""

@@ -134,7 +134,12 @@ def test_long_json_text(size: int, letter: str) -> None:
     assert json.loads(_core.value_to_json(_core.encode_value(text, 2))) == text
 
 
-@given(st.floats() | st.floats(width=32))
+SHORT_DECIMALS = st.builds(
+    lambda digits, places: digits / 10**places, st.integers(-(10**16), 10**16), st.integers(0, 8)
+)
+
+
+@given(st.floats() | st.floats(width=32) | SHORT_DECIMALS)
 def test_json_numbers(number: float) -> None:
     written = _core.value_to_json(reference.Value(double_val=number).SerializeToString())
     expected: Any = reference.value_to_json(reference.Value(double_val=number))

@@ -104,6 +104,26 @@ def test_a_slot_without_a_place_is_computed() -> None:
     assert (slot.group, slot.field, slot.event_time, slot.ttl) == (-1, 0, 0, 0)
 
 
+def test_a_slot_that_is_in_no_reply_is_refused() -> None:
+    """Among the outputs or the inputs of on-demand views: the core reads by these numbers without looking again."""
+    inside = Slot("f", "v:f", 1, group=0, field=0, event_time=1)
+    assert plan(inputs=[inside]).inputs == (inside,)
+    for place in ({"group": 1}, {"group": 0, "field": 9}, {"group": 0, "event_time": 9}, {"group": -2}):
+        outside = Slot("g", "v:g", 1, **place)
+        with pytest.raises(ValueError, match=r"v:g: field .* is not in the plan"):
+            plan(inputs=[inside, outside])
+        with pytest.raises(ValueError, match=r"v:g: field .* is not in the plan"):
+            plan(outputs=[outside])
+
+
+def test_has_ttl() -> None:
+    """Ages matter when an output or an input of an on-demand view has a ttl."""
+    old, any_age = Slot("f", "v:f", 1, group=0, event_time=1, ttl=5), Slot("g", "v:g", 1, group=0, event_time=1)
+    assert plan(outputs=[any_age, old]).has_ttl
+    assert plan(outputs=[any_age], inputs=[any_age, old]).has_ttl
+    assert not plan(outputs=[any_age], inputs=[any_age]).has_ttl
+
+
 def test_attributes() -> None:
     found = plan(
         entity_names={"customer": "customer_id"},

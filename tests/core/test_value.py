@@ -372,6 +372,18 @@ def test_unknown_value_types(value_type: int) -> None:
         _core.encode_value(1, value_type)
 
 
+def test_map_keys_that_have_the_same_text() -> None:
+    """In JSON the last one counts, as in a dict; what readers make of equal names in one object is up to them."""
+    keys = [{"int64_key": 0}, {"bool_key": False}, {"decimal_key": "0"}, {"unix_timestamp_key": 0}, {"double_key": 0.0}]
+    scalar_map = reference.message_class("feast.types.ScalarMap")()
+    for number, key in enumerate(keys):
+        scalar_map.val.add(key=key, value={"int64_val": number})
+    data = reference.Value(scalar_map_val=scalar_map).SerializeToString()
+    assert _core.value_to_json(data) == b'{"0":3,"false":1,"0.0":4}'
+    assert reference.value_to_json(reference.parse_value(data)) == {"0": 3, "false": 1, "0.0": 4}
+    assert _core.decode_value(data) == {0: 4, datetime(1970, 1, 1, tzinfo=timezone.utc): 3}
+
+
 @pytest.mark.parametrize(
     ("value", "member"),
     [
@@ -402,3 +414,9 @@ def test_inferred_types(value: Any, member: str | None) -> None:
     elif member is not None:
         assert reference.parse_value(reference_encode.encode_value(value)).WhichOneof("val") == member
         assert reference.parse_value(_core.encode_value(value)).WhichOneof("val") == member
+
+
+@pytest.mark.parametrize("inner", [{5}, frozenset({5})])
+def test_sets_inside_lists_are_stored_as_lists(inner: Any) -> None:
+    for value_type in (42, 43):
+        assert _core.encode_value([inner, set()], value_type) == _core.encode_value([[5], []], value_type)

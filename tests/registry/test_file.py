@@ -41,7 +41,7 @@ def test_open_takes_relative_paths_from_the_repository(path: Path) -> None:
         assert open_registry(config).load().project == "bank"
 
 
-@pytest.mark.parametrize("kind", ["sql", "remote", "snowflake.registry"])
+@pytest.mark.parametrize("kind", ["remote", "snowflake.registry"])
 def test_other_registries_are_refused(kind: str) -> None:
     config = parse_config({"project": "bank", "registry": {"registry_type": kind, "path": "sqlite:///:secret:"}})
     with pytest.raises(NotSupportedError, match=rf"registry\.registry_type: {kind} is not supported") as caught:
@@ -65,7 +65,7 @@ def test_other_schemes_are_refused(uri: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     registry = FileRegistry(str(tmp_path / "r.db"), "bank")
     for look in (registry.mark, registry.load):
-        with pytest.raises(RegistryError, match=r"registry .*/r\.db does not exist; run `feast apply`"):
+        with pytest.raises(RegistryError, match=r"registry .*/r\.db does not exist; run `fastserve apply`"):
             look()
 
 
@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 )
 def test_a_damaged_file(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    with pytest.raises(RegistryError, match=f"registry {path} is damaged .*; write it again with `feast apply`"):
+    with pytest.raises(RegistryError, match=f"registry {path} is damaged .*; write it again with `fastserve apply`"):
         FileRegistry(str(path), "bank").load()
 
 

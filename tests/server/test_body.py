@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastserve.server.body import BodyError, UnreadableBody, parse_body
+from fastserve.server.body import BodyError, GetOnlineFeaturesRequest, UnreadableBody, parse_body
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "recorded_bodies.json").read_text())["cases"]
 
 
 def answer(data: bytes, content_type: str | None) -> tuple[int, Any]:
     try:
-        return 200, msgspec.to_builtins(parse_body(data, content_type))
+        return 200, msgspec.to_builtins(parse_body(data, content_type, GetOnlineFeaturesRequest))
     except BodyError as exc:
         return 422, {"detail": exc.detail}
     except UnreadableBody:
@@ -41,13 +41,13 @@ def test_equals_the_recorded_answer(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
 def test_numbers_that_json_lacks_are_read(number: str) -> None:
-    body = parse_body(f'{{"entities": {{"a": [{number}]}}}}'.encode(), "application/json")
+    body = parse_body(f'{{"entities": {{"a": [{number}]}}}}'.encode(), "application/json", GetOnlineFeaturesRequest)
     assert repr(body.entities["a"][0]) == repr(float(number))
 
 
 def test_integers_are_exact() -> None:
     numbers = [2**63 - 1, -(2**63), 2**64 - 1, 2**64, -(10**40)]
-    body = parse_body(json.dumps({"entities": {"a": numbers}}).encode(), "application/json")
+    body = parse_body(json.dumps({"entities": {"a": numbers}}).encode(), "application/json", GetOnlineFeaturesRequest)
     assert body.entities["a"] == numbers
 
 

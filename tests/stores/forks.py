@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
+
+PATIENCE = 60
+"""Seconds after which a child that does not come to its end is ended."""
 
 
 def in_child(function: Callable[[], Any]) -> Any:
@@ -22,13 +26,16 @@ def in_child(function: Callable[[], Any]) -> Any:
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         data = pipe.read()
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    assert data, f"the child said nothing; its wait status is {status} ({signal.SIGALRM}: it took over {PATIENCE} s)"
     result, error = pickle.loads(data)
     assert error is None, f"in the child:\n{error}"
     return result
 
 
 def _run(function: Callable[[], Any], writing: int) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(PATIENCE)
     try:
         outcome = function(), None
     except BaseException:

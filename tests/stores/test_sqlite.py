@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from fastserve import fork_gate
 from fastserve.errors import DecodeError, StoreError
 from fastserve.stores import sqlite
 from fastserve.stores.sqlite import SqliteStore
@@ -264,6 +266,19 @@ class TestContents:
             ask(store, [])
 
 
+def test_the_event_time_is_the_newest_of_the_features_read(path: Path) -> None:
+    """Feast takes that of the last feature in the table, asked for or not."""
+    write_sqlite(path, VIEW, [Row((1,), {"limit": 5}, TIME + 9), Row((1,), {"balance": 10}, TIME + 20)])
+    write_sqlite(path, VIEW, [Row((1,), {"new": 1}, TIME + 30)])
+    with store_of(path) as store:
+        times = read(store, PLAN, account_id=[1]).times
+        assert times == {"account_balance:balance": [TIME + 20], "account_balance:limit": [TIME + 20]}
+        one = read(store, plan([VIEW._replace(features=("limit",))]), account_id=[1])
+        assert one.times["account_balance:limit"] == [TIME + 9]
+        none = read(store, plan([VIEW._replace(features=("later",))]), account_id=[1])
+        assert none.times["account_balance:later"] == [TIME + 30]
+
+
 LOCKER = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -404,8 +419,9 @@ class TestJournals:
         before = path.read_bytes()
         with store_of(path) as store:
             ask(store)
-            with pytest.raises(sqlite3.OperationalError, match="readonly"):
-                store._borrow().execute(f'DELETE FROM "{TABLE}"')
+            with contextlib.closing(store._borrow()) as connection:
+                with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                    connection.execute(f'DELETE FROM "{TABLE}"')
         assert path.read_bytes() == before
         assert list(path.parent.iterdir()) == [path]
 
@@ -542,6 +558,124 @@ class TestConnections:
                 reading = pool.submit(lambda: [ask(store) for _ in range(100)])
                 assert in_child(lambda: ask(store)) is None
                 reading.result(PATIENCE)
+
+
+class TestForks:
+    def test_many_beside_reads(self, path: Path) -> None:
+        """SQLite has locks that a child would wait for in vain, had another thread held them at the fork."""
+        done = threading.Event()
+
+        def work() -> int:
+            for number in itertools.count():
+                if done.is_set():
+                    return number
+                ask(store)
+            return -1
+
+        with store_of(path) as store, ThreadPoolExecutor(2) as pool:
+            reading = [pool.submit(work) for _ in range(2)]
+            try:
+                for _ in range(50):
+                    in_child(lambda: ask(store))
+            finally:
+                done.set()
+            assert all(future.result(PATIENCE) for future in reading)
+
+    @pytest.mark.parametrize("forked_thread", ["reader", "other"])
+    def test_in_the_middle_of_a_read(self, path: Path, monkeypatch: pytest.MonkeyPatch, forked_thread: str) -> None:
+        """From code that SQLite calls, by the thread that reads or by one that the read waits for: neither hangs."""
+        monkeypatch.setattr(fork_gate, "LONGEST_WAIT_SECONDS", SHORT)
+        answers: list[Any] = []
+
+        def fork() -> None:
+            answers.append(in_child(lambda: ask(store)))
+
+        def handler() -> int:
+            if not answers and forked_thread == "reader":
+                fork()
+            elif not answers:
+                other = threading.Thread(target=fork)
+                other.start()
+                other.join(PATIENCE)
+            return 0
+
+        with store_of(path) as store:
+            connection = store._borrow()
+            connection.set_progress_handler(handler, 1)
+            store._idle.append(connection)
+            ask(store)
+            assert answers == [None]
+            assert list(store._idle) == [connection]
+
+    def test_a_fork_waits_for_reads_under_way_and_later_reads_for_the_fork(self) -> None:
+        gate = fork_gate.ForkGate()
+        done: list[str] = []
+
+        def fork() -> None:
+            gate.shut()
+            done.append("fork")
+            gate.open()
+
+        def read() -> None:
+            with gate:
+                done.append("read")
+
+        threads = [threading.Thread(target=fork), threading.Thread(target=read)]
+        with gate:
+            for thread in threads:
+                thread.start()
+                time.sleep(SHORT)
+            with gate:  # a signal's, say: it must not wait for the fork, which waits for it
+                assert done == []
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert done == ["fork", "read"]
+
+    def test_a_child_leaves_the_connection_of_the_read_that_forked_it_to_its_parent(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A signal may fork between two rows, and both go on reading."""
+        children: list[int] = []
+        timestamp = sqlite._timestamp
+
+        def forking(*arguments: Any) -> bytes:
+            if not children:
+                children.append(os.fork())
+            return timestamp(*arguments)
+
+        def both() -> bool:
+            with store_of(path) as store:
+                ask(store)
+                (connection,) = store._idle
+                monkeypatch.setattr(sqlite, "_timestamp", forking)
+                ask(store)
+                if children == [0]:
+                    os._exit(connection in store._idle)
+                return os.waitpid(children[0], 0)[1] == 0 and connection in store._idle
+
+        assert in_child(both)
+
+    def test_close_does_not_run_beside_a_fork(self, path: Path) -> None:
+        """Closing a connection frees memory, which takes SQLite's lock."""
+        with store_of(path) as store, ThreadPoolExecutor(1) as pool:
+            ask(store)
+            fork_gate.current().shut()
+            try:
+                closing = pool.submit(store.close)
+                time.sleep(SHORT)
+                assert len(store._idle) == 1
+            finally:
+                fork_gate.current().open()
+            closing.result(PATIENCE)
+            assert not store._idle
+
+    def test_a_thread_that_forks_can_read(self) -> None:
+        """A signal may come while the fork is waited for."""
+        gate = fork_gate.ForkGate()
+        gate.shut()
+        with gate:
+            pass
+        gate.open()
 
 
 def _open_files(path: Path) -> int:

@@ -1,0 +1,97 @@
+"""What the benchmarks share: a Redis of their own, subjects in processes of their own, places on the cores."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+__all__ = ["BENCH", "CORES", "Subject", "feast_python", "pin", "redis_server", "run"]
+
+BENCH = Path(__file__).parent
+CORES = sorted(os.sched_getaffinity(0))
+
+
+@contextlib.contextmanager
+def redis_server() -> Iterator[tuple[int, int]]:
+    """A Redis of our own on a free port, without persistence: (port, process id)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def pin(process: int, core: int) -> None:
+    """Bind all threads of a process to one core."""
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+
+
+class Subject:
+    """A worker process that measures on demand.
+
+    Args:
+        script: the worker, in compare/.
+        name: what it is to measure: feast, fastserve or floor.
+        core: the core to bind it to; None leaves it free.
+    """
+
+    def __init__(self, python: str, script: str, name: str, folder: Path, core: int | None = None):
+        command = [python, str(BENCH / "compare" / script), name, str(folder)]
+        self.name = name
+        environment = {**os.environ, "FEAST_USAGE": "False", "PYTHONWARNINGS": "ignore"}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
+        )
+        if core is not None:
+            os.sched_setaffinity(self.process.pid, {core})
+
+    def measure(self, **job: Any) -> dict[str, Any]:
+        """Hand over one job and return what was measured. Ends the run if the worker has ended."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with status {self.process.wait()}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def close(self) -> None:
+        """End the worker."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def run(command: list[str], folder: Path) -> str:
+    """Run a command to its end and return what it printed; a failure ends the run with it."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def feast_python() -> str:
+    """The Python of Feast's environment: made by interop/setup.sh, or given as FEAST_PYTHON."""
+    if given := os.environ.get("FEAST_PYTHON"):
+        return given
+    subprocess.run([str(BENCH.parent / "interop/setup.sh")], check=True)
+    return str(BENCH.parent / ".venv-feast/bin/python")

@@ -1,0 +1,51 @@
+"""`serve`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fastserve.errors import RequestError
+from fastserve.server.settings import find_config
+
+__all__ = ["serve"]
+
+
+def _refuse_metrics(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        raise click.UsageError("-m/--metrics: metrics are not part of this release", context)
+
+
+@click.command()
+@click.option("-h", "--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("-p", "--port", type=int, default=6566, show_default=True, help="The port; 0 takes a free one.")
+@click.option("-t", "--type", type=click.Choice(["http"]), default="http", show_default=True, expose_value=False)
+@click.option("--no-access-log", "access_log", flag_value=False, default=True, help="Do not log each request.")
+@click.option("-w", "--workers", type=int, default=1, show_default=True, help="Processes; -1 is 2 x CPUs + 1.")
+@click.option("--worker-connections", type=int, default=1000, show_default=True, help="Of one worker at a time.")
+@click.option(
+    "--max-requests", type=int, default=0, show_default=True, help="Replace a worker after so many; 0 is never."
+)
+@click.option("--max-requests-jitter", type=int, default=50, show_default=True, help="Up to so many requests more.")
+@click.option("--keep-alive-timeout", type=int, default=30, show_default=True, help="Seconds.")
+@click.option(
+    "-r",
+    "--registry_ttl_sec",
+    type=float,
+    help="Seconds between two looks at the registry; 0 is never. [default: what feature_store.yaml says]",
+)
+@click.option("-k", "--key", "tls_key_path", default="", help="PEM file with the TLS key.")
+@click.option("-c", "--cert", "tls_cert_path", default="", help="PEM file with the TLS certificate.")
+@click.option("-m", "--metrics", is_flag=True, expose_value=False, callback=_refuse_metrics, hidden=True)
+@click.pass_context
+def serve(context: click.Context, /, **options: Any) -> None:
+    """Answer over HTTP until SIGTERM or Ctrl-C."""
+    from fastserve.server import run
+
+    chdir, yaml_file, log_level = context.obj
+    try:
+        chosen = run.ServeOptions(**options, log_level=log_level or "info")
+    except RequestError as exc:
+        raise click.UsageError(str(exc), context) from None
+    run.serve(find_config(chdir, yaml_file), chosen)

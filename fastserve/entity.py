@@ -1,0 +1,5 @@
+"""Where `feast.entity` has these names; they live in `fastserve.definition`."""
+
+from fastserve.definition import Entity
+
+__all__ = ["Entity"]

@@ -1,0 +1,1 @@
+"""Where Feast has names of its definitions; see the modules."""

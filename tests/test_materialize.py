@@ -1,0 +1,551 @@
+"""Loading views from their sources: which rows, which windows, what is recorded, and what if it goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import importlib.util
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fastserve import FeatureStore, progress
+from fastserve._core import WritePlan, field_id
+from fastserve.errors import (
+    FeatureViewNotFoundException,
+    NotSupportedError,
+    RegistryError,
+    RequestError,
+    SourceError,
+    StoreError,
+    WriteError,
+)
+from fastserve.latest import LatestRows, deal
+from fastserve.materialize import Loaded, Settings, Stopped, chosen_views, incremental_window, load_view, record
+from fastserve.progress import LogProgress, NoProgress, default_progress
+from fastserve.registry import schema_pb2 as pb
+from fastserve.types import ValueType
+from tests import goldens
+from tests.conftest import Rand
+from tests.registries import yaml_of
+from tests.servers import RedisServer
+
+UTC = dt.timezone.utc
+START, END = dt.datetime(2025, 1, 1), dt.datetime(2026, 2, 1, tzinfo=UTC)
+VIEWS = ["customer_profile", "txn_7d", "account_balance", "account_merchant", "fx_rates"]
+
+
+@pytest.fixture
+def store(bank_repo: Path) -> Iterator[FeatureStore]:
+    with FeatureStore(bank_repo) as found:
+        yield found
+
+
+def intervals(store: FeatureStore, name: str) -> list[tuple[dt.datetime, dt.datetime]]:
+    store.refresh_registry()
+    return list(store.get_feature_view(name).materialization_intervals)
+
+
+# --- what is stored --------------------------------------------------------------------------------------------------
+
+
+def test_redis_holds_what_feast_wrote(empty_redis: RedisServer, tmp_path: Path) -> None:
+    repo = goldens.copy_bank(tmp_path / "bank", {"type": "redis", "connection_string": empty_redis.connection_string})
+    with FeatureStore(repo) as store:
+        store.materialize(START, END)
+    recorded = goldens.redis_hashes()
+    with empty_redis.client() as client:
+        found = {key: client.hgetall(key) for key in client.scan_iter()}
+    assert len(found) == 10
+    for key, fields in found.items():
+        if b"C2" in key:  # Feast pushed a later row of txn_7d before the dump
+            fields = {name: value for name, value in fields.items() if name not in txn_fields(key, recorded)}
+        assert fields == {name: value for name, value in recorded[key].items() if name in fields}
+
+
+def txn_fields(key: bytes, recorded: dict[bytes, dict[bytes, bytes]]) -> set[bytes]:
+    names = ("amount_sum", "txn_count", "avg_amount")
+    return {field_id("txn_7d", name) for name in names} | {b"_ts:txn_7d"} & set(recorded[key])
+
+
+def test_sqlite_holds_what_feast_wrote(sqlite_bank_repo: Path) -> None:
+    path = sqlite_bank_repo / "data" / "online.db"
+    expected = {view: rows_of_table(path, view) for view in VIEWS}
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for view in VIEWS:
+            connection.execute(f'DELETE FROM "bank_{view}"')
+    with FeatureStore(sqlite_bank_repo) as store:
+        store.materialize(START, END)
+    assert {view: rows_of_table(path, view) for view in VIEWS} == expected
+
+
+def rows_of_table(path: Path, view: str) -> list[Any]:
+    columns = "entity_key, feature_name, value, value_text, event_ts"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute(f'SELECT {columns} FROM "bank_{view}" ORDER BY 1, 2').fetchall()
+
+
+def test_the_latest_row_of_each_entity_in_the_window(store: FeatureStore) -> None:
+    loaded = {found.view: found for found in store.materialize(START, END)}
+    assert sorted(loaded) == sorted(VIEWS)
+    assert loaded["txn_7d"].n_rows == 4 and loaded["txn_7d"].n_written == 2
+    answer = store.get_online_features(["txn_7d:amount_sum"], {"customer_id": ["C1"]}).to_dict()
+    assert answer["amount_sum"] == [20.0]  # of two rows at the same event time the one that was created later
+
+
+def test_it_is_recorded_and_running_again_changes_nothing(store: FeatureStore) -> None:
+    before = intervals(store, "fx_rates")
+    first = store.materialize(START, END, ["fx_rates"], full_feature_names=True)
+    again = store.materialize(START, END, ["fx_rates"])
+    window = (START.replace(tzinfo=UTC), END)
+    assert intervals(store, "fx_rates") == [*before, window, window]
+    assert store.get_feature_view("fx_rates").state.name == "AVAILABLE_ONLINE"
+    assert (again[0].n_written, again[0].n_applied) == (first[0].n_written, 0)
+
+
+def test_an_empty_result_is_recorded_too(store: FeatureStore) -> None:
+    window = dt.datetime(2031, 1, 1, tzinfo=UTC), dt.datetime(2031, 1, 1, tzinfo=UTC)
+    assert store.materialize(*window, ["fx_rates"])[0].n_rows == 0
+    assert intervals(store, "fx_rates")[-1] == window
+
+
+def test_disable_event_timestamp_loads_all_up_to_now(store: FeatureStore) -> None:
+    loaded = store.materialize(None, None, ["txn_7d"], disable_event_timestamp=True)
+    assert loaded[0].n_rows == 4 and loaded[0].start.year == 1970
+    assert loaded[0].end >= dt.datetime.now(UTC) - dt.timedelta(minutes=5)
+
+
+def test_incremental_goes_on_where_it_ended(store: FeatureStore) -> None:
+    store.materialize(START, END, ["fx_rates"])
+    later = store.get_feature_view("fx_rates").most_recent_end_time
+    assert later is not None
+    end = later + dt.timedelta(days=3)
+    loaded = store.materialize_incremental(end.replace(tzinfo=None), ["fx_rates"])
+    assert (loaded[0].start, loaded[0].end) == (later, end)
+    with pytest.raises(RequestError, match="feature view fx_rates: the window is empty"):
+        store.materialize_incremental(later, ["fx_rates"])
+
+
+def test_the_first_incremental_window_goes_back_by_the_ttl(store: FeatureStore) -> None:
+    import dataclasses
+
+    now = dt.datetime(2026, 6, 1, tzinfo=UTC)
+    view = dataclasses.replace(store.get_feature_view("txn_7d"), materialization_intervals=())
+    assert incremental_window(now, now)(view) == (now - dt.timedelta(days=1), now)
+    forever = dataclasses.replace(view, ttl=dt.timedelta(0))
+    assert incremental_window(now, now)(forever) == (now - dt.timedelta(weeks=52), now)
+
+
+def test_several_views_at_once(store: FeatureStore) -> None:
+    assert sorted(found.view for found in store.materialize(START, END, workers=4)) == sorted(VIEWS)
+    assert all(intervals(store, name)[-1][1] == END for name in VIEWS)
+
+
+def test_small_batches(bank_repo: Path) -> None:
+    settings = yaml_of(bank_repo) | {"materialization": {"online_write_batch_size": 1}}
+    with FeatureStore(bank_repo, settings) as store:
+        assert store.materialize(START, END, ["customer_profile"])[0].n_written == 3
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_views_that_cannot_be_loaded_are_named(store: FeatureStore) -> None:
+    for names, error, words in [
+        (["fx_rates", "nope"], FeatureViewNotFoundException, "nope"),
+        (["offline_only"], RequestError, "offline_only is not configured to be served online"),
+        (["risk_py"], RequestError, "risk_py is not stored"),
+        (["stored_odfv"], NotSupportedError, "stored_odfv"),
+        (["all_types"], NotSupportedError, "all_types cannot be materialized: it has no batch source"),
+    ]:
+        before = intervals(store, "fx_rates")
+        with pytest.raises(error, match=words):
+            store.materialize(START, END, names)
+        assert intervals(store, "fx_rates") == before
+
+
+def test_a_view_with_a_transformation_is_not_loaded_without_it(
+    store: FeatureStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    def edit(message: pb.Registry) -> None:
+        spec = next(view.spec for view in message.feature_views if view.spec.name == "fx_rates")
+        spec.feature_transformation.user_defined_function.name = "double"
+
+    store._registry.update(edit)
+    with pytest.raises(NotSupportedError, match="fx_rates cannot be materialized: its rows are made by a transf"):
+        store.materialize(START, END, ["fx_rates"])
+    assert sorted(found.view for found in store.materialize(START, END)) == sorted({*VIEWS} - {"fx_rates"})
+    assert "feature view fx_rates is passed over" in caplog.text
+
+
+def test_windows_that_are_none(store: FeatureStore) -> None:
+    with pytest.raises(RequestError, match=r"the window is empty: its start .* is after its end"):
+        store.materialize(END, START)
+    with pytest.raises(RequestError, match="start and end of the window are required"):
+        store.materialize(START, None)
+
+
+def test_versions_need_one_view_and_to_be_enabled(store: FeatureStore) -> None:
+    with pytest.raises(RequestError, match="exactly one feature view"):
+        store.materialize(START, END, version="v1")
+    with pytest.raises(RequestError, match="versions are not enabled"):
+        store.materialize(START, END, ["fx_rates"], version="v1")
+    with pytest.raises(RequestError, match="'vN' expected, got 'one'"):
+        store.materialize(START, END, ["fx_rates"], version="one")
+    with pytest.raises(RequestError, match="engine: 'local' or 'ray'"):
+        store.materialize(START, END, ["fx_rates"], engine="spark")
+
+
+def test_a_version_is_stored_under_its_own_name(bank_repo: Path) -> None:
+    settings = yaml_of(bank_repo)
+    settings["registry"]["enable_online_feature_view_versioning"] = True
+    with FeatureStore(bank_repo, settings) as store:
+        view = chosen_views(store._current_snapshot(), ["fx_rates"], 0, True)[0]
+        assert view.current_version_number == 0
+        assert store._writer(view).plan.view == "fx_rates"
+
+
+def test_a_missing_file_stops_all_before_anything_is_written(store: FeatureStore) -> None:
+    (store.repo_path / "data" / "txn.parquet").unlink()
+    before = intervals(store, "fx_rates")
+    with pytest.raises(SourceError, match=r"feature view txn_7d: source txn_src \(data/txn.parquet\): no such file"):
+        store.materialize(START, END, ["fx_rates", "txn_7d"])
+    assert intervals(store, "fx_rates") == before
+
+
+def test_a_wrong_value_leaves_its_view_unrecorded_and_earlier_ones_done(store: FeatureStore) -> None:
+    path = store.repo_path / "data" / "txn.parquet"
+    found = pq.read_table(path)
+    pq.write_table(found.set_column(2, "txn_count", pa.array(["1", "2", "many", "4"])), path)
+    before = {name: len(intervals(store, name)) for name in ("fx_rates", "txn_7d", "account_balance")}
+    with pytest.raises(WriteError, match=r"feature view txn_7d: column 'txn_count', row 2: INT64 expected, got 'many'"):
+        store.materialize(START, END, ["fx_rates", "txn_7d"])
+    assert len(intervals(store, "fx_rates")) == before["fx_rates"] + 1
+    assert len(intervals(store, "txn_7d")) == before["txn_7d"]
+
+
+class Broken:
+    """A store that goes away after some chunks."""
+
+    def __init__(self, store: Any, good: int):
+        self._store, self._good = store, good
+
+    def write(self, rows: Any, key_ttl_seconds: int | None = None) -> int:
+        self._good -= 1
+        if self._good < 0:
+            raise StoreError("the store went away")
+        return int(self._store.write(rows, key_ttl_seconds))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_a_store_that_goes_away_in_the_middle(bank_repo: Path) -> None:
+    settings = yaml_of(bank_repo) | {"materialization": {"online_write_batch_size": 1}}
+    with FeatureStore(bank_repo, settings) as store:
+        before, whole = len(intervals(store, "customer_profile")), store._store
+        store._store = Broken(whole, 1)
+        with pytest.raises(StoreError, match="went away"):
+            store.materialize(START, END, ["customer_profile"])
+        assert len(intervals(store, "customer_profile")) == before
+        store._store = whole
+        store.materialize(START, END, ["customer_profile"])
+        assert len(intervals(store, "customer_profile")) == before + 1
+
+
+def test_a_failure_ends_the_views_beside_it(store: FeatureStore) -> None:
+    before = [intervals(store, name) for name in VIEWS]
+    store._store = Broken(store._store, 0)
+    with pytest.raises(StoreError, match="went away"):
+        store.materialize(START, END, workers=5)
+    assert [intervals(store, name) for name in VIEWS] == before
+
+
+def test_a_run_can_be_stopped_from_another_thread(store: FeatureStore) -> None:
+    stop = threading.Event()
+    stop.set()
+    before = len(intervals(store, "fx_rates"))
+    with pytest.raises(Stopped):
+        store.materialize(START, END, ["fx_rates"], stop=stop)
+    assert len(intervals(store, "fx_rates")) == before
+
+
+def test_a_view_that_was_deleted_meanwhile_is_named() -> None:
+    with pytest.raises(RegistryError, match="feature view v is not in the registry any more"):
+        record(pb.Registry(), "bank", Loaded("v", END, END, 0, 0, 0))
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def command(repo: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "fastserve", "-c", str(repo), *words]
+
+
+def run(repo: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run(command(repo, *words), capture_output=True, text=True, env=environment, timeout=60)
+
+
+def test_the_verbs(sqlite_bank_repo: Path) -> None:
+    done = run(sqlite_bank_repo, "materialize", "2025-01-01T00:00:00", "2026-02-01", "-v", "fx_rates", "-v", "txn_7d")
+    assert done.returncode == 0, done.stderr
+    assert "txn_7d: 4 rows in the window, 2 entities" in done.stderr and "profile" not in done.stderr
+    with FeatureStore(sqlite_bank_repo) as store:
+        end = store.get_feature_view("fx_rates").most_recent_end_time
+        assert end is not None
+    later = (end + dt.timedelta(days=1)).isoformat()
+    assert run(sqlite_bank_repo, "materialize-incremental", later, "--views", "fx_rates").returncode == 0
+    done = run(sqlite_bank_repo, "materialize", "--disable-event-timestamp", "--workers", "2")
+    assert done.returncode == 0 and "customer_profile: 4 rows in the window" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["materialize"], 2, "START_TS and END_TS are required"),
+        (["materialize", "2025-01-01", "2026-01-01", "--disable-event-timestamp"], 2, "give either"),
+        (["materialize", "yesterday", "2026-01-01"], 2, "'yesterday' is not a time"),
+        (["materialize", "2026-01-01", "2025-01-01"], 1, "the window is empty"),
+        (["materialize", "2025-01-01", "2026-01-01", "-v", "nope"], 1, "Feature view nope does not exist"),
+        (["materialize-incremental", "2026-12-01", "-v", "offline_only"], 1, "offline_only is not configured"),
+    ],
+)
+def test_mistakes_are_one_line(sqlite_bank_repo: Path, words: list[str], status: int, message: str) -> None:
+    done = run(sqlite_bank_repo, *words)
+    assert done.returncode == status
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_leaves_the_interval_unrecorded(empty_redis: RedisServer, tmp_path: Path) -> None:
+    repo = goldens.copy_bank(tmp_path / "bank", {"type": "redis", "connection_string": empty_redis.connection_string})
+    n_rows = 400_000
+    rates = {"eur_usd": [1.0] * n_rows, "asof": ["d"] * n_rows, "event_timestamp": [END] * n_rows}
+    accounts = {
+        "account_id": list(range(n_rows)),
+        "bal": [1.0] * n_rows,
+        "history": [[1.0]] * n_rows,
+        "ts": [END] * n_rows,
+    }
+    pq.write_table(pa.table(rates), repo / "data" / "rates.parquet")
+    pq.write_table(pa.table(accounts), repo / "data" / "balance.parquet")
+    with FeatureStore(repo) as store:
+        before = intervals(store, "account_balance")
+        words = ["materialize", "2025-01-01", "2026-03-01", "-v", "account_balance"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": str(tmp_path)}
+        process = subprocess.Popen(command(repo, *words), stderr=subprocess.PIPE, text=True, env=environment)
+        with empty_redis.client() as client, contextlib.closing(process.stderr) as log:
+            deadline = time.monotonic() + 60
+            while client.dbsize() == 0 and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130, log.read()
+            assert 0 < client.dbsize() < n_rows
+        assert intervals(store, "account_balance") == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("fastserve-")]
+
+
+# --- the latest rows -------------------------------------------------------------------------------------------------
+
+PLAN = WritePlan("v", ["k"], [ValueType.INT64], ["f"], [ValueType.INT64], "test")
+
+
+def random_rows(rand: Rand, n_rows: int, n_keys: int) -> list[tuple[int, int, int, int | None]]:
+    return [
+        (rand.randrange(n_keys), number, rand.randrange(5), rand.choice([None, 0, 1, 2])) for number in range(n_rows)
+    ]
+
+
+def batches_of(rows: list[tuple[int, int, int, int | None]], size: int) -> Iterator[Any]:
+    micros = pa.timestamp("us", "UTC")
+    for start in range(0, len(rows), size):
+        key, feature, event, created = zip(*rows[start : start + size], strict=True)
+        arrays = [pa.array(key), pa.array(feature), pa.array(event, micros), pa.array(created, micros)]
+        yield pa.RecordBatch.from_arrays(arrays, names=["k", "f", "ts", "created"])
+
+
+def latest_by_hand(rows: list[tuple[int, int, int, int | None]]) -> dict[int, int]:
+    found: dict[int, tuple[int, int, int]] = {}
+    for key, feature, event, created in rows:
+        order = (event, -1 if created is None else created, feature)
+        found[key] = max(order, found.get(key, order))
+    return {key: order[2] for key, order in found.items()}
+
+
+@pytest.mark.parametrize("n_keys", [3, 2000, 10**9])
+@pytest.mark.parametrize("budget", [1 << 30, 4000, 500])
+def test_latest_rows_whatever_the_memory(rand: Rand, tmp_path: Path, n_keys: int, budget: int) -> None:
+    rows = random_rows(rand, 3000, n_keys)
+    with LatestRows(PLAN, True, budget, tmp_path) as latest:
+        for batch in batches_of(rows, 100):
+            latest.add(batch)
+        found = [
+            row
+            for batch, numbers in latest.rows()
+            for row in batch.take(pa.array(memoryview(numbers).cast("q"))).to_pylist()
+        ]
+        assert len(found) == len({row["k"] for row in found})
+        assert {row["k"]: row["f"] for row in found} == latest_by_hand(rows)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_files_go_also_after_an_error(rand: Rand, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), LatestRows(PLAN, True, 500, tmp_path) as latest:
+        for batch in batches_of(random_rows(rand, 500, 10**9), 100):
+            latest.add(batch)
+        assert [*tmp_path.iterdir()] != []
+        next(latest.rows())
+        raise KeyboardInterrupt
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_batches_of_equal_meaning_may_differ_in_type(tmp_path: Path) -> None:
+    with LatestRows(WritePlan("v", ["k"], [ValueType.STRING], [], [], "test"), False) as latest:
+        for texts, unit in ((pa.string(), "us"), (pa.large_string(), "ns")):
+            times = pa.array([1000], pa.timestamp(unit, "UTC"))
+            latest.add(pa.RecordBatch.from_arrays([pa.array(["a"], texts), times], names=["k", "ts"]))
+        assert [len(memoryview(numbers)) // 8 for _, numbers in latest.rows()] == [1]
+
+
+def test_dealing_keeps_rows_of_a_key_together(rand: Rand) -> None:
+    rows = random_rows(rand, 1000, 50)
+    parts: dict[int, int] = {}
+    for batch in batches_of(rows, 100):
+        for part, found in deal(PLAN, batch, 8, 5):
+            assert all(parts.setdefault(key, part) == part for key in found.column("k").to_pylist())
+    assert 1 < len(set(parts.values())) <= 8
+
+
+# --- progress --------------------------------------------------------------------------------------------------------
+
+
+def test_plain_lines_where_there_is_no_terminal(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(default_progress(), LogProgress)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO):
+        told = LogProgress().view("v")
+        told.stage("reading", 10)
+        told.advance(5)
+        told.close()
+    assert [line.partition(",")[0] for line in caplog.messages] == [
+        "v: reading 10 rows",
+        "v: reading 5 of 10 rows",
+        "v: reading ended after 5 rows",
+    ]
+
+
+def test_a_bar_for_each_view_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    bars = default_progress()
+    first, second = bars.view("v"), bars.view("w")
+    first.stage("reading", 10)
+    second.stage("reading", 10)
+    first.advance(10)
+    first.stage("writing", 5)
+    first.close()
+    second.close()
+    assert bars.view("x") is not None
+    text = capsys.readouterr().err
+    assert "v: reading: 100%" in text and "w: reading" in text and "v: writing" in text
+
+
+# --- Ray -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(short_folder: Path) -> Iterator[None]:
+    """A cluster of this machine with two CPUs."""
+    import ray
+
+    paths = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        configure_logging=False,
+        log_to_driver=False,
+        object_store_memory=100 << 20,
+        _temp_dir=str(short_folder / "ray"),
+        runtime_env={"env_vars": paths},
+    )
+    yield
+    ray.shutdown()
+
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+# Ray leaves files and sockets to the garbage collector.
+quiet_ray = pytest.mark.filterwarnings("ignore")
+
+
+@needs_ray
+@quiet_ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_loads_the_same(redis_bank: RedisServer, tmp_path: Path) -> None:
+    repo = goldens.copy_bank(tmp_path / "bank", {"type": "redis", "connection_string": redis_bank.connection_string})
+    path = repo / "data" / "txn.parquet"
+    pq.write_table(pq.read_table(path), path, row_group_size=1)
+    with redis_bank.client() as client, FeatureStore(repo) as store:
+        client.flushall()
+        store.materialize(START, END, ["txn_7d"], progress=NoProgress())
+        expected = {key: client.hgetall(key) for key in client.scan_iter()}
+        client.flushall()
+        loaded = store.materialize(START, END, ["txn_7d"], engine="ray", progress=NoProgress())
+        assert {key: client.hgetall(key) for key in client.scan_iter()} == expected
+        assert (loaded[0].n_rows, loaded[0].n_written, loaded[0].n_applied) == (4, 2, 2)
+        assert len(intervals(store, "txn_7d")) >= 2
+
+
+@needs_ray
+@quiet_ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_error_on_ray_is_that_of_the_row(sqlite_bank_repo: Path) -> None:
+    path = sqlite_bank_repo / "data" / "txn.parquet"
+    found = pq.read_table(path)
+    pq.write_table(found.set_column(2, "txn_count", pa.array(["1", "2", "many", "4"])), path)
+    with FeatureStore(sqlite_bank_repo) as store:
+        before = intervals(store, "txn_7d")
+        with pytest.raises(WriteError, match="feature view txn_7d: column 'txn_count', row 2"):
+            store.materialize(START, END, ["txn_7d"], engine="ray", progress=NoProgress())
+        assert intervals(store, "txn_7d") == before
+
+
+@needs_ray
+@quiet_ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_window_without_rows_on_ray(sqlite_bank_repo: Path) -> None:
+    window = dt.datetime(2031, 1, 1, tzinfo=UTC), dt.datetime(2031, 1, 2, tzinfo=UTC)
+    with FeatureStore(sqlite_bank_repo) as store:
+        loaded = store.materialize(*window, ["txn_7d"], engine="ray", progress=NoProgress())
+        assert (loaded[0].n_rows, intervals(store, "txn_7d")[-1]) == (0, window)
+
+
+def test_a_damaged_text_names_the_view() -> None:
+    text = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
+    times = pa.array([0], pa.timestamp("us", "UTC"))
+    plan = WritePlan("v", ["k"], [ValueType.STRING], [], [], "test")
+    with LatestRows(plan, False) as latest, pytest.raises(WriteError, match="feature view v: column 'k', row 0"):
+        latest.add(pa.RecordBatch.from_arrays([text, times], names=["k", "ts"]))
+        next(latest.rows())
+
+
+def test_settings_are_what_load_view_needs(store: FeatureStore) -> None:
+    from fastserve import materialize
+
+    jobs = materialize.plan_jobs(
+        [store.get_feature_view("fx_rates")], materialize.full_window(START, END), store._options, store.repo_path
+    )
+    loaded = load_view(store._store, jobs[0], Settings(budget=1), NoProgress(), threading.Event())
+    assert (loaded.n_rows, loaded.n_written) == (2, 1)
