@@ -39,7 +39,7 @@ def writes(feast: str, rounds: int) -> dict[str, Any]:
 
 def compare(feast: str, folder: Path, port: int, rounds: int) -> dict[str, Any]:
     places = {"floor": sys.executable, "fastserve": sys.executable, "feast": feast}
-    subjects = [Subject(python, "write_worker.py", name, folder) for name, python in places.items()]
+    subjects = [Subject(python, "write_worker.py", name, folder, CORES[0]) for name, python in places.items()]
     results = {}
     for subject in subjects:
         for work in ROWS:
