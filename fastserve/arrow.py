@@ -111,6 +111,7 @@ def cast_key(cells: Cells, value_type: int, name: str) -> Any:
 def as_arrow(cells: Cells) -> Any | None:
     """Return the cells as one pyarrow Array without dictionaries and views; None for what Arrow cannot hold."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if not isinstance(cells, (pa.Array, pa.ChunkedArray)):
         try:
@@ -121,6 +122,8 @@ def as_arrow(cells: Cells) -> Any | None:
         if pa.types.is_binary(found.type) and any(isinstance(cell, str) for cell in cells):
             return None
         cells = found
+    if pa.types.is_run_end_encoded(cells.type):
+        cells = pc.run_end_decode(cells)  # which no cast does
     if isinstance(cells, pa.ChunkedArray):
         cells = (
             cells.chunk(0) if cells.num_chunks == 1 else pa.concat_arrays(cells.chunks or [pa.array([], cells.type)])

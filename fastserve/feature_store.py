@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -188,6 +187,8 @@ class FeatureStore(WritingMixin, AdministrationMixin):
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
         """Do what `get_online_features` does on a thread, without blocking the event loop."""
+        import asyncio  # who calls this has it; who does not, need not load it
+
         return await asyncio.to_thread(
             self.get_online_features, features, entity_rows, full_feature_names, include_feature_view_version_metadata
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,41 @@ from fastserve.model import FeatureView
 from fastserve.parquet import resolve
 from fastserve.sources import columns_of
 
-__all__ = ["append_rows"]
+__all__ = ["FileChange", "prepend_rows"]
 
 
-def append_rows(view: FeatureView, rows: Any, repo_path: Path, reorder_columns: bool = True) -> None:
-    """Put rows before those of the view's Parquet file, which is replaced as a whole.
+@dataclass(frozen=True)
+class FileChange:
+    """New contents of a Parquet file, which is replaced as a whole. Made by `prepend_rows`."""
+
+    view: str
+    path: Path
+    table: Any
+
+    def write(self) -> None:
+        """Replace the file. Raises SourceError; the file is then as it was."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        try:
+            pq.write_table(self.table, aside)
+            aside.replace(self.path)
+        except (OSError, pa.ArrowInvalid) as exc:
+            raise _unusable(self.view, self.path, exc) from exc
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def prepend_rows(view: FeatureView, rows: Any, repo_path: Path, reorder_columns: bool = True) -> FileChange:
+    """Put rows before those of the view's Parquet file; nothing is written yet.
 
     Args:
         rows: what `sources.columns_of` takes, with exactly the columns of the file.
         reorder_columns: False refuses columns in another order than the file's.
     Raises:
         WriteError: the columns are not those of the file, or their types are others.
-        SourceError: the file cannot be read or written.
+        SourceError: the file cannot be read.
         NotSupportedError: the source is not one local Parquet file.
     """
     import pyarrow as pa
@@ -33,11 +57,13 @@ def append_rows(view: FeatureView, rows: Any, repo_path: Path, reorder_columns: 
     try:
         old = pq.ParquetFile(path).read()
         new = _table(columns_of(rows), old.schema, view.name, reorder_columns)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-        pq.write_table(pa.concat_tables([new, old]), aside)
-        aside.replace(path)
+        return FileChange(view.name, path, pa.concat_tables([new, old]))
     except (OSError, pa.ArrowInvalid) as exc:
-        raise SourceError(f"feature view {view.name}: {path}: {' '.join(str(exc).split())}") from exc
+        raise _unusable(view.name, path, exc) from exc
+
+
+def _unusable(view: str, path: Path, exc: Exception) -> SourceError:
+    return SourceError(f"feature view {view}: {path}: {' '.join(str(exc).split())}")
 
 
 def _path(view: FeatureView, repo_path: Path) -> Path:

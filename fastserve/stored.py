@@ -10,7 +10,6 @@ from typing import Any
 
 from fastserve._core import WritePlan
 from fastserve.config import Config
-from fastserve.errors import EntityError
 from fastserve.model import DUMMY_JOIN_KEY
 from fastserve.registry import schema_pb2 as pb
 from fastserve.registry.lists import project_of
@@ -62,5 +61,5 @@ def _plan(config: Config, name: str, spec: Any, entities: dict[str, pb.EntitySpe
     version = config.entity_key_serialization_version
     try:
         return WritePlan(name, keys, keys.values(), features, features.values(), config.project, version)
-    except EntityError:
+    except ValueError:
         return None  # it cannot be stored, which `validate` allows only to views that are not online

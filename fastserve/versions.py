@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from fastserve.changes import normal
@@ -106,7 +107,7 @@ class Versions:
         record = self._records[view.spec.name][number]
         try:
             found = VERSIONED[kind][1].FromString(record.feature_view_proto)
-        except ValueError as exc:
+        except (ValueError, DecodeError) as exc:
             raise RegistryError(
                 f"version v{number} of feature view {view.spec.name} in the registry is damaged"
             ) from exc

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import threading
@@ -16,7 +15,7 @@ from fastserve.config import Config
 from fastserve.errors import RequestError
 from fastserve.materialize import Loaded, Settings
 from fastserve.model import FeatureView
-from fastserve.offline import append_rows
+from fastserve.offline import prepend_rows
 from fastserve.plan import PlanOptions
 from fastserve.progress import Progress, default_progress
 from fastserve.registry import RegistrySource, Snapshot
@@ -101,11 +100,12 @@ class WritingMixin:
         views = pushed_views(self._snapshot(allow_registry_cache), push_source_name)
         # All views look at the rows before the first one writes.
         ready = [prepare(self._writer(view), df) for view in views] if mode & ONLINE else []
+        files = [prepend_rows(view, df, self.config.repo_path) for view in views] if mode & OFFLINE else []
         for rows in ready:
             if rows is not None:
                 self._store.write(rows)
-        for view in views if mode & OFFLINE else []:
-            append_rows(view, df, self.config.repo_path)
+        for file in files:
+            file.write()
 
     async def push_async(
         self,
@@ -117,6 +117,8 @@ class WritingMixin:
         **_: Any,
     ) -> None:
         """Do what `push` does on a thread, without blocking the event loop."""
+        import asyncio
+
         await asyncio.to_thread(self.push, push_source_name, df, allow_registry_cache, to, transform_on_write)
 
     def write_to_online_store(
@@ -154,6 +156,8 @@ class WritingMixin:
         self, feature_view_name: str, df: Any = None, inputs: Any = None, allow_registry_cache: bool = True
     ) -> None:
         """Do what `write_to_online_store` does on a thread, without blocking the event loop."""
+        import asyncio
+
         await asyncio.to_thread(self.write_to_online_store, feature_view_name, df, inputs, allow_registry_cache)
 
     def write_to_offline_store(
@@ -168,7 +172,7 @@ class WritingMixin:
             WriteError: the columns are not those of the file; SourceError: it cannot be read or written.
         """
         view = self._snapshot(allow_registry_cache).get_feature_view(feature_view_name)
-        append_rows(view, df, self.config.repo_path, reorder_columns)
+        prepend_rows(view, df, self.config.repo_path, reorder_columns).write()
 
     def _snapshot(self, allow_registry_cache: bool) -> Snapshot:
         if not allow_registry_cache:

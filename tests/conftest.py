@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from fastserve import FeatureStore
 from tests import goldens
 from tests.servers import Certificates, PostgresServer, RedisServer
 
@@ -113,3 +114,10 @@ def bank_repo(request: pytest.FixtureRequest) -> Path:
     """
     folder: Path = request.getfixturevalue(f"{request.param}_bank_repo")
     return folder
+
+
+@pytest.fixture
+def store(bank_repo: Path) -> Iterator[FeatureStore]:
+    """The SDK over `bank_repo`; tests that need another store have a fixture `store` of their own."""
+    with FeatureStore(bank_repo) as found:
+        yield found

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import importlib.util
-import logging
 import os
 import signal
 import sqlite3
@@ -13,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastserve import FeatureStore, progress
-from fastserve._core import WritePlan, field_id
+from fastserve import FeatureStore
+from fastserve._core import field_id
 from fastserve.errors import (
     FeatureViewNotFoundException,
     NotSupportedError,
@@ -32,31 +29,14 @@ from fastserve.errors import (
     StoreError,
     WriteError,
 )
-from fastserve.latest import LatestRows, deal
 from fastserve.materialize import Loaded, Settings, Stopped, chosen_views, incremental_window, load_view, record
-from fastserve.progress import LogProgress, NoProgress, default_progress
+from fastserve.progress import NoProgress
 from fastserve.registry import schema_pb2 as pb
-from fastserve.types import ValueType
 from tests import goldens
-from tests.conftest import Rand
+from tests.bank import END, START, VIEWS, intervals
 from tests.registries import yaml_of
+from tests.rows import UTC
 from tests.servers import RedisServer
-
-UTC = dt.timezone.utc
-START, END = dt.datetime(2025, 1, 1), dt.datetime(2026, 2, 1, tzinfo=UTC)
-VIEWS = ["customer_profile", "txn_7d", "account_balance", "account_merchant", "fx_rates"]
-
-
-@pytest.fixture
-def store(bank_repo: Path) -> Iterator[FeatureStore]:
-    with FeatureStore(bank_repo) as found:
-        yield found
-
-
-def intervals(store: FeatureStore, name: str) -> list[tuple[dt.datetime, dt.datetime]]:
-    store.refresh_registry()
-    return list(store.get_feature_view(name).materialization_intervals)
-
 
 # --- what is stored --------------------------------------------------------------------------------------------------
 
@@ -287,6 +267,16 @@ def test_a_view_that_was_deleted_meanwhile_is_named() -> None:
         record(pb.Registry(), "bank", Loaded("v", END, END, 0, 0, 0))
 
 
+def test_settings_are_what_load_view_needs(store: FeatureStore) -> None:
+    from fastserve import materialize
+
+    jobs = materialize.plan_jobs(
+        [store.get_feature_view("fx_rates")], materialize.full_window(START, END), store._options, store.repo_path
+    )
+    loaded = load_view(store._store, jobs[0], Settings(budget=1), NoProgress(), threading.Event())
+    assert (loaded.n_rows, loaded.n_written) == (2, 1)
+
+
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
@@ -355,197 +345,3 @@ def test_ctrl_c_leaves_the_interval_unrecorded(empty_redis: RedisServer, tmp_pat
             assert 0 < client.dbsize() < n_rows
         assert intervals(store, "account_balance") == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("fastserve-")]
-
-
-# --- the latest rows -------------------------------------------------------------------------------------------------
-
-PLAN = WritePlan("v", ["k"], [ValueType.INT64], ["f"], [ValueType.INT64], "test")
-
-
-def random_rows(rand: Rand, n_rows: int, n_keys: int) -> list[tuple[int, int, int, int | None]]:
-    return [
-        (rand.randrange(n_keys), number, rand.randrange(5), rand.choice([None, 0, 1, 2])) for number in range(n_rows)
-    ]
-
-
-def batches_of(rows: list[tuple[int, int, int, int | None]], size: int) -> Iterator[Any]:
-    micros = pa.timestamp("us", "UTC")
-    for start in range(0, len(rows), size):
-        key, feature, event, created = zip(*rows[start : start + size], strict=True)
-        arrays = [pa.array(key), pa.array(feature), pa.array(event, micros), pa.array(created, micros)]
-        yield pa.RecordBatch.from_arrays(arrays, names=["k", "f", "ts", "created"])
-
-
-def latest_by_hand(rows: list[tuple[int, int, int, int | None]]) -> dict[int, int]:
-    found: dict[int, tuple[int, int, int]] = {}
-    for key, feature, event, created in rows:
-        order = (event, -1 if created is None else created, feature)
-        found[key] = max(order, found.get(key, order))
-    return {key: order[2] for key, order in found.items()}
-
-
-@pytest.mark.parametrize("n_keys", [3, 2000, 10**9])
-@pytest.mark.parametrize("budget", [1 << 30, 4000, 500])
-def test_latest_rows_whatever_the_memory(rand: Rand, tmp_path: Path, n_keys: int, budget: int) -> None:
-    rows = random_rows(rand, 3000, n_keys)
-    with LatestRows(PLAN, True, budget, tmp_path) as latest:
-        for batch in batches_of(rows, 100):
-            latest.add(batch)
-        found = [
-            row
-            for batch, numbers in latest.rows()
-            for row in batch.take(pa.array(memoryview(numbers).cast("q"))).to_pylist()
-        ]
-        assert len(found) == len({row["k"] for row in found})
-        assert {row["k"]: row["f"] for row in found} == latest_by_hand(rows)
-    assert [*tmp_path.iterdir()] == []
-
-
-def test_the_files_go_also_after_an_error(rand: Rand, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), LatestRows(PLAN, True, 500, tmp_path) as latest:
-        for batch in batches_of(random_rows(rand, 500, 10**9), 100):
-            latest.add(batch)
-        assert [*tmp_path.iterdir()] != []
-        next(latest.rows())
-        raise KeyboardInterrupt
-    assert [*tmp_path.iterdir()] == []
-
-
-def test_batches_of_equal_meaning_may_differ_in_type(tmp_path: Path) -> None:
-    with LatestRows(WritePlan("v", ["k"], [ValueType.STRING], [], [], "test"), False) as latest:
-        for texts, unit in ((pa.string(), "us"), (pa.large_string(), "ns")):
-            times = pa.array([1000], pa.timestamp(unit, "UTC"))
-            latest.add(pa.RecordBatch.from_arrays([pa.array(["a"], texts), times], names=["k", "ts"]))
-        assert [len(memoryview(numbers)) // 8 for _, numbers in latest.rows()] == [1]
-
-
-def test_dealing_keeps_rows_of_a_key_together(rand: Rand) -> None:
-    rows = random_rows(rand, 1000, 50)
-    parts: dict[int, int] = {}
-    for batch in batches_of(rows, 100):
-        for part, found in deal(PLAN, batch, 8, 5):
-            assert all(parts.setdefault(key, part) == part for key in found.column("k").to_pylist())
-    assert 1 < len(set(parts.values())) <= 8
-
-
-# --- progress --------------------------------------------------------------------------------------------------------
-
-
-def test_plain_lines_where_there_is_no_terminal(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert isinstance(default_progress(), LogProgress)
-    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
-    with caplog.at_level(logging.INFO):
-        told = LogProgress().view("v")
-        told.stage("reading", 10)
-        told.advance(5)
-        told.close()
-    assert [line.partition(",")[0] for line in caplog.messages] == [
-        "v: reading 10 rows",
-        "v: reading 5 of 10 rows",
-        "v: reading ended after 5 rows",
-    ]
-
-
-def test_a_bar_for_each_view_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    bars = default_progress()
-    first, second = bars.view("v"), bars.view("w")
-    first.stage("reading", 10)
-    second.stage("reading", 10)
-    first.advance(10)
-    first.stage("writing", 5)
-    first.close()
-    second.close()
-    assert bars.view("x") is not None
-    text = capsys.readouterr().err
-    assert "v: reading: 100%" in text and "w: reading" in text and "v: writing" in text
-
-
-# --- Ray -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def ray_cluster(short_folder: Path) -> Iterator[None]:
-    """A cluster of this machine with two CPUs."""
-    import ray
-
-    paths = {"PYTHONPATH": str(Path(__file__).parents[1])}
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        configure_logging=False,
-        log_to_driver=False,
-        object_store_memory=100 << 20,
-        _temp_dir=str(short_folder / "ray"),
-        runtime_env={"env_vars": paths},
-    )
-    yield
-    ray.shutdown()
-
-
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
-# Ray leaves files and sockets to the garbage collector.
-quiet_ray = pytest.mark.filterwarnings("ignore")
-
-
-@needs_ray
-@quiet_ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_ray_loads_the_same(redis_bank: RedisServer, tmp_path: Path) -> None:
-    repo = goldens.copy_bank(tmp_path / "bank", {"type": "redis", "connection_string": redis_bank.connection_string})
-    path = repo / "data" / "txn.parquet"
-    pq.write_table(pq.read_table(path), path, row_group_size=1)
-    with redis_bank.client() as client, FeatureStore(repo) as store:
-        client.flushall()
-        store.materialize(START, END, ["txn_7d"], progress=NoProgress())
-        expected = {key: client.hgetall(key) for key in client.scan_iter()}
-        client.flushall()
-        loaded = store.materialize(START, END, ["txn_7d"], engine="ray", progress=NoProgress())
-        assert {key: client.hgetall(key) for key in client.scan_iter()} == expected
-        assert (loaded[0].n_rows, loaded[0].n_written, loaded[0].n_applied) == (4, 2, 2)
-        assert len(intervals(store, "txn_7d")) >= 2
-
-
-@needs_ray
-@quiet_ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_an_error_on_ray_is_that_of_the_row(sqlite_bank_repo: Path) -> None:
-    path = sqlite_bank_repo / "data" / "txn.parquet"
-    found = pq.read_table(path)
-    pq.write_table(found.set_column(2, "txn_count", pa.array(["1", "2", "many", "4"])), path)
-    with FeatureStore(sqlite_bank_repo) as store:
-        before = intervals(store, "txn_7d")
-        with pytest.raises(WriteError, match="feature view txn_7d: column 'txn_count', row 2"):
-            store.materialize(START, END, ["txn_7d"], engine="ray", progress=NoProgress())
-        assert intervals(store, "txn_7d") == before
-
-
-@needs_ray
-@quiet_ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_window_without_rows_on_ray(sqlite_bank_repo: Path) -> None:
-    window = dt.datetime(2031, 1, 1, tzinfo=UTC), dt.datetime(2031, 1, 2, tzinfo=UTC)
-    with FeatureStore(sqlite_bank_repo) as store:
-        loaded = store.materialize(*window, ["txn_7d"], engine="ray", progress=NoProgress())
-        assert (loaded[0].n_rows, intervals(store, "txn_7d")[-1]) == (0, window)
-
-
-def test_a_damaged_text_names_the_view() -> None:
-    text = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
-    times = pa.array([0], pa.timestamp("us", "UTC"))
-    plan = WritePlan("v", ["k"], [ValueType.STRING], [], [], "test")
-    with LatestRows(plan, False) as latest, pytest.raises(WriteError, match="feature view v: column 'k', row 0"):
-        latest.add(pa.RecordBatch.from_arrays([text, times], names=["k", "ts"]))
-        next(latest.rows())
-
-
-def test_settings_are_what_load_view_needs(store: FeatureStore) -> None:
-    from fastserve import materialize
-
-    jobs = materialize.plan_jobs(
-        [store.get_feature_view("fx_rates")], materialize.full_window(START, END), store._options, store.repo_path
-    )
-    loaded = load_view(store._store, jobs[0], Settings(budget=1), NoProgress(), threading.Event())
-    assert (loaded.n_rows, loaded.n_written) == (2, 1)

@@ -1,131 +1,28 @@
-"""Pushing and writing rows through the SDK, into both stores."""
+"""Rows of any form become encoded rows, and go to the store in chunks."""
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
-import threading
-from pathlib import Path
+import dataclasses
+import struct
 from typing import Any
 
 import pandas as pd
-import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from fastserve import FeatureStore, PushMode
-from fastserve.errors import (
-    FeatureViewNotFoundException,
-    NotSupportedError,
-    PushSourceNotFoundException,
-    RequestError,
-    SourceError,
-    TransformError,
-    WriteError,
-)
-from tests import goldens
-from tests.registries import yaml_of
-from tests.servers import RedisServer
-
-UTC = dt.timezone.utc
-LATER = dt.datetime(2026, 3, 1, tzinfo=UTC)
-TXN = ["txn_7d:amount_sum", "txn_7d:txn_count", "txn_7d:avg_amount"]
-
-
-def txn(customer: str = "C1", amount: float | None = 500.5, time: Any = LATER, count: Any = 50) -> dict[str, list[Any]]:
-    return {
-        "customer_id": [customer],
-        "amount_sum": [amount],
-        "txn_count": [count],
-        "avg_amount": [10.5],
-        "event_timestamp": [time],
-        "created": [time],
-        "more": ["ignored"],
-    }
-
-
-def amounts(store: FeatureStore, *customers: str) -> list[Any]:
-    found = store.get_online_features(["txn_7d:amount_sum"], {"customer_id": list(customers)}).to_dict()
-    return list(found["amount_sum"])
-
-
-@pytest.fixture
-def store(bank_repo: Path) -> Any:
-    with FeatureStore(bank_repo) as found:
-        yield found
-
-
-@pytest.mark.parametrize(
-    "form", [dict, pd.DataFrame, pa.table, pl.DataFrame], ids=["dict", "pandas", "arrow", "polars"]
-)
-def test_pushed_rows_are_read(store: FeatureStore, form: Any) -> None:
-    store.push("txn_push", form(txn()))
-    answer = store.get_online_features(TXN, {"customer_id": ["C1"]})
-    assert answer.to_dict() == {"customer_id": ["C1"], "amount_sum": [500.5], "txn_count": [50], "avg_amount": [10.5]}
-    assert answer.to_df(include_event_timestamps=True)["amount_sum__ts"].tolist() == [LATER.timestamp()]
-
-
-@pytest.mark.parametrize(
-    ("time", "applied"),
-    [
-        (LATER - dt.timedelta(seconds=1), False),
-        (LATER, False),
-        (LATER + dt.timedelta(seconds=1), True),
-        ("2026-03-01T00:00:01", True),
-        ("2026-03-01T02:00:01+02:00", True),
-        (1772323201 * 10**9, True),
-    ],
-    ids=str,
-)
-def test_only_newer_rows_are_applied(store: FeatureStore, time: Any, applied: bool) -> None:
-    store.push("txn_push", txn())
-    store.push("txn_push", txn(amount=7.0, time=time))
-    assert amounts(store, "C1") == [7.0 if applied else 500.5]
-
-
-def test_the_newest_row_of_a_call_wins_and_of_equals_the_first(store: FeatureStore) -> None:
-    times = [LATER, LATER + dt.timedelta(hours=1), LATER + dt.timedelta(hours=1)]
-    calls = [txn(amount=float(number), time=time) for number, time in enumerate(times)]
-    store.push("txn_push", {name: [call[name][0] for call in calls] for name in calls[0]})
-    assert amounts(store, "C1") == [1.0]
-
-
-def test_eight_writers_leave_the_newest_everywhere(store: FeatureStore) -> None:
-    def push_some(first: int) -> None:
-        for second in range(first, 160, 8):
-            call = txn(amount=float(second), time=LATER + dt.timedelta(seconds=second))
-            frame = {name: column * 20 for name, column in call.items()}
-            store.push("txn_push", frame | {"customer_id": [f"X{number}" for number in range(20)]})
-
-    writers = [threading.Thread(target=push_some, args=(7 - number,)) for number in range(8)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert amounts(store, *(f"X{number}" for number in range(20))) == [159.0] * 20
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"txn_count": [1, "many"]}, "feature view txn_7d: column 'txn_count', row 1: INT64 expected"),
-        ({"customer_id": ["C1", None]}, "feature view txn_7d: join key 'customer_id', row 1"),
-        ({"event_timestamp": [LATER, None]}, "feature view txn_7d: event time 'event_timestamp', row 1"),
-    ],
-)
-def test_nothing_of_a_call_with_a_bad_row_is_written(store: FeatureStore, change: dict[str, Any], words: str) -> None:
-    before = amounts(store, "C1", "C2")
-    rows = {name: column * 2 for name, column in txn().items()} | {"customer_id": ["C1", "C2"]}
-    with pytest.raises(WriteError, match=words):
-        store.push("txn_push", rows | change)
-    assert amounts(store, "C1", "C2") == before
-
-
-def test_a_null_feature_is_stored_as_null(store: FeatureStore) -> None:
-    store.push("txn_push", txn(amount=None))
-    answer = store.get_online_features(TXN, {"customer_id": ["C1"]}).to_dict()
-    assert (answer["amount_sum"], answer["txn_count"]) == ([None], [50])
+from fastserve import FeatureStore
+from fastserve._core import EncodedRows
+from fastserve.errors import PushSourceNotFoundException, RequestError, WriteError
+from fastserve.model import FeatureView
+from fastserve.plan import PlanOptions
+from fastserve.registry import schema_pb2 as pb
+from fastserve.sources import row_format, to_batch
+from fastserve.types import Int64, ValueType
+from fastserve.write import ViewWriter, compile_writer, encode, prepare, pushed_views, stored_name, write_batches
+from fastserve.write_on_demand import on_demand_format
+from tests import reference, registries
+from tests.bank import amounts, txn
+from tests.rows import DAY, view
 
 
 @pytest.mark.parametrize(
@@ -142,122 +39,127 @@ def test_rows_without_a_feature_are_passed_over(
     assert "feature view txn_7d: no row" in caplog.text
 
 
-def test_write_to_online_store(store: FeatureStore) -> None:
-    rows = {"account_id": [7], "bal": [1.25], "history": [[1.0]], "ts": [LATER]}
-    store.write_to_online_store("account_balance", rows)
-    features = ["account_balance:balance", "account_balance:history"]
-    assert store.get_online_features(features, {"account_id": [7]}).to_dict()["balance"] == [1.25]
-    # By the names of the view too, as `inputs`, and without a thread of the event loop.
-    named = {"account_id": [7], "balance": [2.5], "history": [[1.0]], "event_timestamp": [LATER + dt.timedelta(days=1)]}
-    asyncio.run(store.write_to_online_store_async("account_balance", inputs=named))
-    assert store.get_online_features(features, {"account_id": [7]}).to_dict()["balance"] == [2.5]
+# --- alone -----------------------------------------------------------------------------------------------------------
+
+ROWS = {"cid": ["a", "b", "c"], "f": [1, 2, None], "ts": [DAY, DAY, DAY]}
 
 
-def test_a_view_without_entities(store: FeatureStore) -> None:
-    store.write_to_online_store(
-        "fx_rates", pd.DataFrame({"eur_usd": [1.5], "asof": ["d3"], "event_timestamp": [LATER]})
-    )
-    assert store.get_online_features(["fx_rates:eur_usd"], [{}]).to_dict() == {"eur_usd": [1.5]}
+def writer_of(found: FeatureView | None = None, **options: Any) -> ViewWriter:
+    return compile_writer(found or view(f=Int64), PlanOptions("test", **options))
 
 
-def test_push_async(store: FeatureStore) -> None:
-    asyncio.run(store.push_async("txn_push", txn(), transform_on_write=False))
-    assert amounts(store, "C1") == [500.5]
+class Chunks:
+    """A store that keeps what it was given, and applies all but the first row of each chunk."""
+
+    def __init__(self) -> None:
+        self.chunks: list[list[bytes]] = []
+
+    def write(self, rows: EncodedRows, key_ttl_seconds: int | None = None) -> int:
+        self.chunks.append(rows.entity_keys())
+        return len(rows) - 1
 
 
-def test_a_stored_on_demand_view_is_computed_when_it_is_written(store: FeatureStore) -> None:
-    before = int(dt.datetime.now(UTC).timestamp())
-    store.write_to_online_store("stored_odfv", {"customer_id": ["C7", "C8"], "income": [5000.0, None]})
-    answer = store.get_online_features(["stored_odfv:income_k"], {"customer_id": ["C7", "C8"]})
-    assert answer.to_dict()["income_k"] == [5.0, None]
-    assert answer.to_df(include_event_timestamps=True)["income_k__ts"][0] >= before
-    with pytest.raises(TransformError, match="stored_odfv: KeyError: 'income'"):
-        store.write_to_online_store("stored_odfv", {"customer_id": ["C7"]})
+def keys(*customers: str) -> list[bytes]:
+    return [reference.serialize_entity_key(["cid"], [customer], [reference.STRING]) for customer in customers]
 
 
-def test_what_does_not_exist_is_named(store: FeatureStore) -> None:
-    with pytest.raises(PushSourceNotFoundException, match="push source 'nope'"):
-        store.push("nope", txn())
-    with pytest.raises(FeatureViewNotFoundException, match="Feature view nope"):
-        store.write_to_online_store("nope", txn())
-    with pytest.raises(RequestError, match="all_types has no batch source"):
-        store.write_to_online_store("all_types", txn())
-    with pytest.raises(RequestError, match="either as df or as inputs"):
-        store.write_to_online_store("txn_7d")
-    with pytest.raises(RequestError, match="sideways is not a supported push format"):
-        store.push("txn_push", txn(), to="sideways")
+def test_the_plan_of_a_view() -> None:
+    writer = writer_of(key_version=2)
+    plan = writer.plan
+    assert (plan.view, plan.project, plan.version) == ("v", "test", 2)
+    assert (plan.join_keys, plan.features) == (("cid",), ("f",))
+    assert (plan.key_types, plan.feature_types) == ((ValueType.STRING,), (ValueType.INT64,))
+    assert writer.form == row_format(writer.view)
 
 
-def test_allow_registry_cache_false_reads_the_registry_first(store: FeatureStore) -> None:
-    before = store.get_feature_view("txn_7d")
-    store.push("txn_push", txn(), allow_registry_cache=False)
-    assert store.get_feature_view("txn_7d") is not before
+def test_a_stored_on_demand_view_needs_no_source() -> None:
+    found = dataclasses.replace(view(f=Int64), kind="on_demand_feature_view", batch_source=None)
+    assert writer_of(found).form == on_demand_format(found)
+    with pytest.raises(RequestError, match="feature view v has no batch source"):
+        writer_of(dataclasses.replace(found, kind="feature_view"))
 
 
-# --- the offline store -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("number", "versioning", "name"), [(0, True, "v"), (2, True, "v_v2"), (2, False, "v")])
+def test_versions_are_stored_under_names_of_their_own(number: int, versioning: bool, name: str) -> None:
+    found = dataclasses.replace(view(f=Int64), current_version_number=number)
+    options = PlanOptions("test", versioning=versioning)
+    assert stored_name(found, options) == compile_writer(found, options).plan.view == name
 
 
-def offline(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    return {name: column for name, column in rows.items() if name != "more"}
+def test_a_push_source_feeds_all_views_that_have_it() -> None:
+    def fed(name: str, source: str, kind: int = pb.DataSource.PUSH_SOURCE) -> pb.FeatureView:
+        message = registries.view(name, {"f": Int64})
+        message.spec.stream_source.name, message.spec.stream_source.type = source, kind
+        return message
+
+    views = fed("a", "push"), fed("b", "other"), fed("c", "push"), fed("d", "push", pb.DataSource.STREAM_KAFKA)
+    snapshot = registries.snapshot(registries.registry(*views, registries.view("e", {"f": Int64})))
+    assert [found.name for found in pushed_views(snapshot, "push")] == ["a", "c"]
+    with pytest.raises(PushSourceNotFoundException, match="nothing"):
+        pushed_views(snapshot, "nothing")
 
 
-@pytest.mark.parametrize("to", ["offline", PushMode.OFFLINE, 2])
-def test_rows_pushed_offline_come_first_in_the_file(store: FeatureStore, to: Any) -> None:
-    path = store.repo_path / "data" / "txn.parquet"
-    before, online = pq.read_table(path), amounts(store, "C1")
-    store.push("txn_push", offline(txn(time="2026-03-01T00:00:00")), to=to)
-    after = pq.read_table(path)
-    assert after.schema.equals(before.schema) and after.slice(1).equals(before)
-    assert after.to_pylist()[0]["amount_sum"] == 500.5 and after.to_pylist()[0]["event_timestamp"] == LATER
-    assert amounts(store, "C1") == online
+def test_rows_are_prepared_as_they_are_stored() -> None:
+    found = prepare(writer_of(), ROWS)
+    assert found is not None
+    assert (found.n_rows, found.entity_keys()) == (3, keys("a", "b", "c"))
 
 
-def test_both_stores_at_once(store: FeatureStore) -> None:
-    store.push("txn_push", offline(txn()), to=PushMode.ONLINE_AND_OFFLINE)
-    assert amounts(store, "C1") == [500.5]
-    assert pq.read_table(store.repo_path / "data" / "txn.parquet").num_rows == 5
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [({}, "no rows"), ({"cid": ["a"], "f": [None], "ts": [DAY]}, "no row has a feature")],
+)
+def test_nothing_to_write_is_none(rows: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert prepare(writer_of(), rows) is None
+    assert caplog.messages == [f"feature view v: {words}, so nothing is written"]
 
 
-def test_offline_rows_have_the_columns_of_the_file(store: FeatureStore) -> None:
-    with pytest.raises(WriteError, match=r"missing: \[\], extra: \['more'\]"):
-        store.write_to_offline_store("txn_7d", txn())
-    turned = dict(reversed(offline(txn()).items()))
-    with pytest.raises(WriteError, match="columns must be those"):
-        store.write_to_offline_store("txn_7d", turned, reorder_columns=False)
-    with pytest.raises(WriteError, match="column 'txn_count'"):
-        store.write_to_offline_store("txn_7d", turned | {"txn_count": ["many"]})
-    store.write_to_offline_store("txn_7d", turned)
-    assert sorted(p.name for p in (store.repo_path / "data").iterdir() if "txn" in p.name) == ["txn.parquet"]
+def test_rows_that_count_are_encoded() -> None:
+    writer = writer_of()
+    batch = to_batch(ROWS, writer.form)
+    assert encode(writer, batch).entity_keys() == keys("a", "b", "c")
+    assert encode(writer, batch, numbers(2, 0)).entity_keys() == keys("c", "a")
 
 
-def test_offline_without_a_file_is_an_error(store: FeatureStore) -> None:
-    (store.repo_path / "data" / "txn.parquet").unlink()
-    with pytest.raises(SourceError, match="feature view txn_7d"):
-        store.write_to_offline_store("txn_7d", offline(txn()))
-    (store.repo_path / "data" / "txn.parquet").mkdir()
-    with pytest.raises(NotSupportedError, match="single local Parquet file"):
-        store.write_to_offline_store("txn_7d", offline(txn()))
+def numbers(*rows: int) -> bytes:
+    return struct.pack(f"{len(rows)}q", *rows)
 
 
-# --- Redis alone -----------------------------------------------------------------------------------------------------
+def damaged() -> Any:
+    """Return a batch whose second key is no UTF-8, which only the core sees."""
+    text = pa.StringArray.from_buffers(2, pa.py_buffer(struct.pack("3i", 0, 1, 3)), pa.py_buffer(b"a\xff\xfe"))
+    batch = to_batch({"cid": ["a", "b"], "f": [1, 2], "ts": [DAY, DAY]}, writer_of().form)
+    return pa.RecordBatch.from_arrays([text, *batch.columns[1:]], names=batch.schema.names)
 
 
-def redis_store(server: RedisServer, folder: Path, **settings: Any) -> FeatureStore:
-    repo = goldens.copy_bank(
-        folder / "bank", {"type": "redis", "connection_string": server.connection_string, **settings}
-    )
-    return FeatureStore(repo, yaml_of(repo))
+def test_a_row_that_cannot_be_encoded_is_named_with_the_view() -> None:
+    with pytest.raises(WriteError, match="feature view v: column 'cid', row 1"):
+        encode(writer_of(), damaged())
 
 
-def test_key_ttl_seconds(redis_bank: RedisServer, tmp_path: Path) -> None:
-    with redis_store(redis_bank, tmp_path, key_ttl_seconds=1000) as store, redis_bank.client() as client:
-        store.push("txn_push", txn("T1"))
-        lives = {client.ttl(key) for key in client.scan_iter(match="*T1bank")}
-        assert len(lives) == 1 and 990 <= lives.pop() <= 1000
+@pytest.mark.parametrize(
+    ("rows", "size", "chunks"),
+    [
+        (None, None, [["a", "b", "c"]]),
+        (None, 2, [["a", "b"], ["c"]]),
+        (numbers(2, 1, 0), 2, [["c", "b"], ["a"]]),
+        (memoryview(numbers(1)), 2, [["b"]]),
+        (b"", 2, []),
+    ],
+)
+def test_batches_go_to_the_store_in_chunks(rows: Any, size: int | None, chunks: list[list[str]]) -> None:
+    store, writer, told = Chunks(), writer_of(), list[int]()
+    batch = to_batch(ROWS, writer.form)
+    found: Any = store
+    applied = write_batches(found, writer, [(batch, rows)] * 2, chunk_rows=size, on_written=told.append)
+    assert store.chunks == [keys(*chunk) for chunk in chunks] * 2
+    assert told == [len(chunk) for chunk in chunks] * 2
+    assert applied == sum(told) - len(told)
 
 
-def test_skip_dedup_writes_every_row_in_order(redis_bank: RedisServer, tmp_path: Path) -> None:
-    with redis_store(redis_bank, tmp_path, skip_dedup=True) as store:
-        store.push("txn_push", txn())
-        store.push("txn_push", txn(amount=7.0, time=LATER - dt.timedelta(days=1)))
-        assert amounts(store, "C1") == [7.0]
+def test_the_chunks_before_a_bad_row_are_written() -> None:
+    store, writer = Chunks(), writer_of()
+    found: Any = store
+    with pytest.raises(WriteError, match="feature view v: column 'cid'"):
+        write_batches(found, writer, [(damaged(), None)], chunk_rows=1)
+    assert store.chunks == [keys("a")]

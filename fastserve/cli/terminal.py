@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 __all__ = ["cell", "grid", "is_terminal"]
 
 
@@ -17,6 +15,8 @@ def is_terminal() -> bool:
 
 
 def grid(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    from tabulate import tabulate
+
     return tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True)
 
 

@@ -13,8 +13,8 @@ import pytest
 from fastserve import FeatureStore
 from fastserve.errors import StoreError
 from fastserve.server.write_routes import Jobs
-from fastserve.writing import MaterializationRunningError
 from tests import goldens
+from tests.bank import states
 from tests.server.test_golden_http import Mistake, check_mistake, parsed, send
 
 PAIRS = goldens.load("http_pairs")["pairs"]
@@ -122,24 +122,6 @@ def test_a_bad_row_is_named(redis_client: httpx.Client) -> None:
 def store(sqlite_bank_repo: Path) -> Any:
     with FeatureStore(sqlite_bank_repo) as found:
         yield found
-
-
-def states(store: FeatureStore, *names: str) -> list[str]:
-    store.refresh_registry()
-    return [store.get_feature_view(name).state.name for name in names]
-
-
-def test_views_are_marked_while_a_job_runs(store: FeatureStore) -> None:
-    before = states(store, "fx_rates", "txn_7d")
-    old = store.reserve(["fx_rates", "txn_7d"])
-    assert states(store, "fx_rates", "txn_7d") == ["MATERIALIZING"] * 2
-    with pytest.raises(MaterializationRunningError, match="fx_rates") as caught:
-        store.reserve(["customer_profile", "fx_rates"])
-    assert caught.value.views == ["fx_rates"] and caught.value.status == 409
-    assert states(store, "customer_profile") == before[:1]
-    assert set(store.reserve(["fx_rates"], force=True)) == {"fx_rates"}
-    store.release(old)
-    assert states(store, "fx_rates", "txn_7d") == before
 
 
 def test_a_job_that_fails_takes_its_marks_back(store: FeatureStore, caplog: pytest.LogCaptureFixture) -> None:

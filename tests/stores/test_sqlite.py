@@ -607,30 +607,6 @@ class TestForks:
             assert answers == [None]
             assert list(store._idle) == [connection]
 
-    def test_a_fork_waits_for_reads_under_way_and_later_reads_for_the_fork(self) -> None:
-        gate = fork_gate.ForkGate()
-        done: list[str] = []
-
-        def fork() -> None:
-            gate.shut()
-            done.append("fork")
-            gate.open()
-
-        def read() -> None:
-            with gate:
-                done.append("read")
-
-        threads = [threading.Thread(target=fork), threading.Thread(target=read)]
-        with gate:
-            for thread in threads:
-                thread.start()
-                time.sleep(SHORT)
-            with gate:  # a signal's, say: it must not wait for the fork, which waits for it
-                assert done == []
-        for thread in threads:
-            thread.join(PATIENCE)
-        assert done == ["fork", "read"]
-
     def test_a_child_leaves_the_connection_of_the_read_that_forked_it_to_its_parent(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -668,14 +644,6 @@ class TestForks:
                 fork_gate.current().open()
             closing.result(PATIENCE)
             assert not store._idle
-
-    def test_a_thread_that_forks_can_read(self) -> None:
-        """A signal may come while the fork is waited for."""
-        gate = fork_gate.ForkGate()
-        gate.shut()
-        with gate:
-            pass
-        gate.open()
 
 
 def _open_files(path: Path) -> int:
