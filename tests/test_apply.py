@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from fastserve import FeatureStore
 from fastserve._core import WritePlan
@@ -180,6 +181,12 @@ def test_nothing_new_changes_nothing(any_repo: Path) -> None:
     assert registry_of(any_repo) == before
 
 
+def test_tables_are_not_kept_in_the_registry(any_repo: Path) -> None:
+    run(any_repo)
+    assert [found.field_number for found in UnknownFieldSet(registry_of(any_repo))] == []  # `infra` is 10
+    assert tables(any_repo)
+
+
 def test_a_change_without_a_new_version(any_repo: Path) -> None:
     run(any_repo)
     before = {found.spec.name: found for found in registry_of(any_repo).feature_views}
@@ -200,15 +207,15 @@ def test_a_change_without_a_new_version(any_repo: Path) -> None:
     assert age(new.last_updated_timestamp) > age(old.last_updated_timestamp)
 
 
+def load(message: pb.Registry) -> None:
+    for found in message.feature_views:
+        found.meta.materialization_intervals.add().end_time.seconds = 5
+        found.meta.state = pb.AVAILABLE_ONLINE
+        found.spec.disabled = True
+
+
 def test_what_the_registry_keeps_about_a_view_stays(repo: Path) -> None:
     run(repo)
-
-    def load(message: pb.Registry) -> None:
-        for found in message.feature_views:
-            found.meta.materialization_intervals.add().end_time.seconds = 5
-            found.meta.state = pb.AVAILABLE_ONLINE
-            found.spec.disabled = True
-
     open_registry(load_config(repo)).update(load)
     assert run(repo) == []
     change(repo, "days=1", "days=2")
@@ -216,6 +223,16 @@ def test_what_the_registry_keeps_about_a_view_stays(repo: Path) -> None:
     found = view(repo, "stats")
     assert (found.meta.state, found.spec.disabled) == (pb.AVAILABLE_ONLINE, True)
     assert found.meta.materialization_intervals[0].end_time.seconds == 5
+
+
+def test_a_new_version_has_the_state_of_its_view(repo: Path) -> None:
+    run(repo)
+    open_registry(load_config(repo)).update(load)
+    change(repo, 'name="trips", dtype=Int32)', 'name="trips", dtype=Int64)')
+    run(repo)
+    history = registry_of(repo).feature_view_version_history.records
+    (record,) = [found for found in history if (found.feature_view_name, found.version_number) == ("stats", 1)]
+    assert pb.FeatureView.FromString(record.feature_view_proto).meta.state == pb.AVAILABLE_ONLINE
 
 
 def test_a_changed_source_changes_its_views(repo: Path) -> None:

@@ -326,7 +326,9 @@ def test_the_environment_may_hold_the_file(fastserve: Cli, monkeypatch: pytest.M
     [
         (["--nope"], ["--nope", "fastserve --help"]),
         (["nope"], ["'nope'", "fastserve --help"]),
-        (["permissions", "list"], ["'permissions'"]),
+        (["saved-datasets", "list"], ["'saved-datasets'"]),
+        (["permissions", "check"], ["'check'"]),
+        (["permissions", "list", "-v"], ["-v"]),
         (["-f", "/no/such/file", "version"], ["/no/such/file"]),
         (["--log-level", "loud", "version"], ["--log-level", "loud"]),
         (["get", "customer_profile:age", "--nope"], ["--nope", "fastserve get --help"]),
@@ -369,6 +371,12 @@ def test_an_unknown_name_is_named_with_the_nearest(fastserve: Cli, features: lis
     for verb in ("get", "plan"):
         line = fastserve(verb, *features, *(C1 if verb == "get" else ())).error(1)
         assert all(word in line for word in words), line
+
+
+def test_what_is_not_installed_is_one_line(fastserve: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    line = fastserve("init", str(fastserve.repo / "shop")).error(1)
+    assert line == "pyarrow is not installed: pip install 'fastserve[materialize]'"
 
 
 def test_a_bad_key_is_named(fastserve: Cli) -> None:

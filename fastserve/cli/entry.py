@@ -35,6 +35,8 @@ def _status_of(exc: BaseException) -> int:
         # Whoever read our output has seen enough; the interpreter must not try to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if isinstance(exc, ModuleNotFoundError) and (exc.name or "").split(".")[0] == "pyarrow":
+        exc = click.ClickException("pyarrow is not installed: pip install 'fastserve[materialize]'")
     if not isinstance(exc, (click.ClickException, FastserveError, OSError)):
         raise exc
     text = _usage(exc) if isinstance(exc, click.UsageError) else _message(exc)

@@ -10,7 +10,6 @@ from typing import Any
 import click
 import yaml
 from google.protobuf.json_format import MessageToDict
-from tabulate import tabulate
 
 from fastserve.changes import KIND_NAMES
 from fastserve.cli.frame import open_registry_of, open_store
@@ -21,6 +20,8 @@ from fastserve.registry.lists import name_of, project_of
 __all__ = ["GROUPS", "as_dict"]
 
 VIEW_LISTS = ("feature_views", "stream_feature_views", "label_views", "on_demand_feature_views")
+
+_LABELS = {**KIND_NAMES, "permissions": "permission"}
 
 Row = Sequence[Any]
 
@@ -43,7 +44,7 @@ class _Kind:
 
     @property
     def label(self) -> str:
-        return KIND_NAMES[self.lists[0]]
+        return _LABELS[self.lists[0]]
 
     def messages(self, snapshot: Snapshot) -> list[Any]:
         found = [item for kind in self.lists for item in getattr(snapshot.message, kind)]
@@ -153,10 +154,39 @@ def _source_row(message: Any, _: Snapshot) -> Row:
     return message.name, f"<class '{message.data_source_class_type}'>"
 
 
+def _permission_row(message: Any, _: Snapshot) -> Row:
+    spec = message.spec
+    types = [kind.title().replace("_", "") for kind in _names(spec.Type, spec.types)]
+    tags = [f"{key} : {value}" for key, value in sorted(spec.required_tags.items())]
+    columns = (types, spec.name_patterns, _names(spec.AuthzedAction, spec.actions), _roles(message), tags)
+    return spec.name, *map(_lines, columns)
+
+
+def _names(enum: Any, numbers: Iterable[int]) -> list[str]:
+    """Return the names of an enum's values; a later Feast may have some that we do not know."""
+    known = enum.DESCRIPTOR.values_by_number
+    return [known[number].name if number in known else str(number) for number in numbers]
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return "\n".join(texts) or "-"
+
+
+def _roles(permission: Any) -> list[str]:
+    return sorted(permission.spec.policy.role_based_policy.roles)
+
+
 def _project_row(message: Any, _: Snapshot) -> Row:
     spec = message.spec
     return spec.name, spec.description, dict(spec.tags), spec.owner
 
+
+PERMISSIONS = _Kind(
+    "permissions",
+    ("permissions",),
+    ("NAME", "TYPES", "NAME_PATTERNS", "ACTIONS", "ROLES", "REQUIRED_TAGS"),
+    _permission_row,
+)
 
 _KINDS = (
     _Kind("entities", ("entities",), ("NAME", "DESCRIPTION", "TYPE"), _entity_row),
@@ -166,6 +196,7 @@ _KINDS = (
     _Kind("label-views", ("label_views",), ("NAME", "ENTITIES", "CONFLICT_POLICY"), _label_row),
     _Kind("feature-services", ("feature_services",), ("NAME", "FEATURES"), _service_row),
     _Kind("data-sources", ("data_sources",), ("NAME", "CLASS"), _source_row),
+    PERMISSIONS,
     _Kind("projects", ("projects",), ("NAME", "DESCRIPTION", "TAGS", "OWNER"), _project_row),
 )
 
@@ -199,8 +230,10 @@ def _state(message: Any) -> dict[str, Any]:
     return {"enabled": enabled == "Yes", "state": state}
 
 
-def _table(rows: Sequence[Row], headers: Sequence[str]) -> None:
-    click.echo(tabulate(rows, headers=headers, tablefmt="plain", disable_numparse=True))
+def _table(rows: Sequence[Row], headers: Sequence[str], form: str = "plain") -> None:
+    from tabulate import tabulate
+
+    click.echo(tabulate(rows, headers=headers, tablefmt=form, disable_numparse=True))
 
 
 GROUPS = {kind.name: _group(kind) for kind in _KINDS}
@@ -316,6 +349,18 @@ def set_state(context: click.Context, name: str, state: str) -> None:
     with open_store(context) as store:
         store.set_feature_view_state(name, _STATES[state.lower()])
     click.echo(f"Feature view '{name}' state set to {_STATES[state.lower()].name}.")
+
+
+# --- permissions -----------------------------------------------------------------------------------------------------
+
+
+@GROUPS["permissions"].command("list-roles")
+@click.pass_context
+def list_roles(context: click.Context) -> None:
+    """List the roles that any permission names."""
+    permissions = PERMISSIONS.messages(open_registry_of(context).load())
+    roles = {role for message in permissions for role in _roles(message)}
+    _table([[role] for role in sorted(roles)], ["ROLE NAME"], "grid")
 
 
 # --- projects --------------------------------------------------------------------------------------------------------

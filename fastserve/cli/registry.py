@@ -49,7 +49,7 @@ def registry_dump(context: click.Context) -> None:
     """Show the definitions of the project as JSON."""
     snapshot = open_registry_of(context).load()
     found: dict[str, Any] = {"project": snapshot.project}
-    for kind in LISTS:
+    for kind in (*LISTS, "permissions"):
         mine = [item for item in getattr(snapshot.message, kind) if project_of(item) == snapshot.project]
         if mine and kind != "projects":
             found[_camel(kind)] = [as_dict(item) for item in sorted(mine, key=name_of)]

@@ -122,7 +122,7 @@ class FileRegistry:
     def teardown(self) -> None:
         """Remove the project's objects, and the file with them if it has no other project; it may be gone already.
 
-        What fastserve does not know, such as the project's permissions, stays in a file that stays.
+        What fastserve does not know, such as the project's saved datasets, stays in a file that stays.
         """
         if not os.path.exists(self.path):
             return

@@ -53,7 +53,7 @@ def add_project(message: pb.Registry, project: str) -> None:
 
 def remove_project(message: pb.Registry, project: str) -> None:
     """Take a project and everything of it out of a registry."""
-    for name in LISTS:
+    for name in (*LISTS, "permissions"):
         items = getattr(message, name)
         _keep(items, [item for item in items if project_of(item) != project])
     _keep(message.project_metadata, [item for item in message.project_metadata if item.project != project])

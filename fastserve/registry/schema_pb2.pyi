@@ -51,7 +51,7 @@ NOT_FOUND: FieldStatus
 OUTSIDE_MAX_AGE: FieldStatus
 
 class Registry(_message.Message):
-    __slots__ = ("entities", "registry_schema_version", "version_id", "last_updated", "feature_views", "feature_services", "on_demand_feature_views", "data_sources", "stream_feature_views", "project_metadata", "projects", "feature_view_version_history", "label_views")
+    __slots__ = ("entities", "registry_schema_version", "version_id", "last_updated", "feature_views", "feature_services", "on_demand_feature_views", "data_sources", "stream_feature_views", "project_metadata", "projects", "feature_view_version_history", "label_views", "permissions")
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class Registry(_message.Message):
     PROJECTS_FIELD_NUMBER: _ClassVar[int]
     FEATURE_VIEW_VERSION_HISTORY_FIELD_NUMBER: _ClassVar[int]
     LABEL_VIEWS_FIELD_NUMBER: _ClassVar[int]
+    PERMISSIONS_FIELD_NUMBER: _ClassVar[int]
     entities: _containers.RepeatedCompositeFieldContainer[Entity]
     registry_schema_version: str
     version_id: str
@@ -78,7 +79,8 @@ class Registry(_message.Message):
     projects: _containers.RepeatedCompositeFieldContainer[Project]
     feature_view_version_history: FeatureViewVersionHistory
     label_views: _containers.RepeatedCompositeFieldContainer[LabelView]
-    def __init__(self, entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ..., registry_schema_version: _Optional[str] = ..., version_id: _Optional[str] = ..., last_updated: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., feature_views: _Optional[_Iterable[_Union[FeatureView, _Mapping]]] = ..., feature_services: _Optional[_Iterable[_Union[FeatureService, _Mapping]]] = ..., on_demand_feature_views: _Optional[_Iterable[_Union[OnDemandFeatureView, _Mapping]]] = ..., data_sources: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ..., stream_feature_views: _Optional[_Iterable[_Union[StreamFeatureView, _Mapping]]] = ..., project_metadata: _Optional[_Iterable[_Union[ProjectMetadata, _Mapping]]] = ..., projects: _Optional[_Iterable[_Union[Project, _Mapping]]] = ..., feature_view_version_history: _Optional[_Union[FeatureViewVersionHistory, _Mapping]] = ..., label_views: _Optional[_Iterable[_Union[LabelView, _Mapping]]] = ...) -> None: ...
+    permissions: _containers.RepeatedCompositeFieldContainer[Permission]
+    def __init__(self, entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ..., registry_schema_version: _Optional[str] = ..., version_id: _Optional[str] = ..., last_updated: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., feature_views: _Optional[_Iterable[_Union[FeatureView, _Mapping]]] = ..., feature_services: _Optional[_Iterable[_Union[FeatureService, _Mapping]]] = ..., on_demand_feature_views: _Optional[_Iterable[_Union[OnDemandFeatureView, _Mapping]]] = ..., data_sources: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ..., stream_feature_views: _Optional[_Iterable[_Union[StreamFeatureView, _Mapping]]] = ..., project_metadata: _Optional[_Iterable[_Union[ProjectMetadata, _Mapping]]] = ..., projects: _Optional[_Iterable[_Union[Project, _Mapping]]] = ..., feature_view_version_history: _Optional[_Union[FeatureViewVersionHistory, _Mapping]] = ..., label_views: _Optional[_Iterable[_Union[LabelView, _Mapping]]] = ..., permissions: _Optional[_Iterable[_Union[Permission, _Mapping]]] = ...) -> None: ...
 
 class ProjectMetadata(_message.Message):
     __slots__ = ("project", "project_uuid")
@@ -856,6 +858,142 @@ class StreamFormat(_message.Message):
     proto_format: StreamFormat.ProtoFormat
     json_format: StreamFormat.JsonFormat
     def __init__(self, avro_format: _Optional[_Union[StreamFormat.AvroFormat, _Mapping]] = ..., proto_format: _Optional[_Union[StreamFormat.ProtoFormat, _Mapping]] = ..., json_format: _Optional[_Union[StreamFormat.JsonFormat, _Mapping]] = ...) -> None: ...
+
+class Permission(_message.Message):
+    __slots__ = ("spec", "meta")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    META_FIELD_NUMBER: _ClassVar[int]
+    spec: PermissionSpec
+    meta: PermissionMeta
+    def __init__(self, spec: _Optional[_Union[PermissionSpec, _Mapping]] = ..., meta: _Optional[_Union[PermissionMeta, _Mapping]] = ...) -> None: ...
+
+class PermissionSpec(_message.Message):
+    __slots__ = ("name", "project", "types", "name_patterns", "required_tags", "actions", "policy", "tags")
+    class AuthzedAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        CREATE: _ClassVar[PermissionSpec.AuthzedAction]
+        DESCRIBE: _ClassVar[PermissionSpec.AuthzedAction]
+        UPDATE: _ClassVar[PermissionSpec.AuthzedAction]
+        DELETE: _ClassVar[PermissionSpec.AuthzedAction]
+        READ_ONLINE: _ClassVar[PermissionSpec.AuthzedAction]
+        READ_OFFLINE: _ClassVar[PermissionSpec.AuthzedAction]
+        WRITE_ONLINE: _ClassVar[PermissionSpec.AuthzedAction]
+        WRITE_OFFLINE: _ClassVar[PermissionSpec.AuthzedAction]
+    CREATE: PermissionSpec.AuthzedAction
+    DESCRIBE: PermissionSpec.AuthzedAction
+    UPDATE: PermissionSpec.AuthzedAction
+    DELETE: PermissionSpec.AuthzedAction
+    READ_ONLINE: PermissionSpec.AuthzedAction
+    READ_OFFLINE: PermissionSpec.AuthzedAction
+    WRITE_ONLINE: PermissionSpec.AuthzedAction
+    WRITE_OFFLINE: PermissionSpec.AuthzedAction
+    class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        FEATURE_VIEW: _ClassVar[PermissionSpec.Type]
+        ON_DEMAND_FEATURE_VIEW: _ClassVar[PermissionSpec.Type]
+        BATCH_FEATURE_VIEW: _ClassVar[PermissionSpec.Type]
+        STREAM_FEATURE_VIEW: _ClassVar[PermissionSpec.Type]
+        ENTITY: _ClassVar[PermissionSpec.Type]
+        FEATURE_SERVICE: _ClassVar[PermissionSpec.Type]
+        DATA_SOURCE: _ClassVar[PermissionSpec.Type]
+        VALIDATION_REFERENCE: _ClassVar[PermissionSpec.Type]
+        SAVED_DATASET: _ClassVar[PermissionSpec.Type]
+        PERMISSION: _ClassVar[PermissionSpec.Type]
+        PROJECT: _ClassVar[PermissionSpec.Type]
+        LABEL_VIEW: _ClassVar[PermissionSpec.Type]
+    FEATURE_VIEW: PermissionSpec.Type
+    ON_DEMAND_FEATURE_VIEW: PermissionSpec.Type
+    BATCH_FEATURE_VIEW: PermissionSpec.Type
+    STREAM_FEATURE_VIEW: PermissionSpec.Type
+    ENTITY: PermissionSpec.Type
+    FEATURE_SERVICE: PermissionSpec.Type
+    DATA_SOURCE: PermissionSpec.Type
+    VALIDATION_REFERENCE: PermissionSpec.Type
+    SAVED_DATASET: PermissionSpec.Type
+    PERMISSION: PermissionSpec.Type
+    PROJECT: PermissionSpec.Type
+    LABEL_VIEW: PermissionSpec.Type
+    class RequiredTagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    NAME_PATTERNS_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_TAGS_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    project: str
+    types: _containers.RepeatedScalarFieldContainer[PermissionSpec.Type]
+    name_patterns: _containers.RepeatedScalarFieldContainer[str]
+    required_tags: _containers.ScalarMap[str, str]
+    actions: _containers.RepeatedScalarFieldContainer[PermissionSpec.AuthzedAction]
+    policy: Policy
+    tags: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., types: _Optional[_Iterable[_Union[PermissionSpec.Type, str]]] = ..., name_patterns: _Optional[_Iterable[str]] = ..., required_tags: _Optional[_Mapping[str, str]] = ..., actions: _Optional[_Iterable[_Union[PermissionSpec.AuthzedAction, str]]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class PermissionMeta(_message.Message):
+    __slots__ = ("created_timestamp", "last_updated_timestamp")
+    CREATED_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    LAST_UPDATED_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    created_timestamp: _timestamp_pb2.Timestamp
+    last_updated_timestamp: _timestamp_pb2.Timestamp
+    def __init__(self, created_timestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_updated_timestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Policy(_message.Message):
+    __slots__ = ("name", "project", "role_based_policy", "group_based_policy", "namespace_based_policy", "combined_group_namespace_policy")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    ROLE_BASED_POLICY_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BASED_POLICY_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_BASED_POLICY_FIELD_NUMBER: _ClassVar[int]
+    COMBINED_GROUP_NAMESPACE_POLICY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    project: str
+    role_based_policy: RoleBasedPolicy
+    group_based_policy: GroupBasedPolicy
+    namespace_based_policy: NamespaceBasedPolicy
+    combined_group_namespace_policy: CombinedGroupNamespacePolicy
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., role_based_policy: _Optional[_Union[RoleBasedPolicy, _Mapping]] = ..., group_based_policy: _Optional[_Union[GroupBasedPolicy, _Mapping]] = ..., namespace_based_policy: _Optional[_Union[NamespaceBasedPolicy, _Mapping]] = ..., combined_group_namespace_policy: _Optional[_Union[CombinedGroupNamespacePolicy, _Mapping]] = ...) -> None: ...
+
+class RoleBasedPolicy(_message.Message):
+    __slots__ = ("roles",)
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, roles: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GroupBasedPolicy(_message.Message):
+    __slots__ = ("groups",)
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, groups: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class NamespaceBasedPolicy(_message.Message):
+    __slots__ = ("namespaces",)
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    namespaces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, namespaces: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CombinedGroupNamespacePolicy(_message.Message):
+    __slots__ = ("groups", "namespaces")
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedScalarFieldContainer[str]
+    namespaces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, groups: _Optional[_Iterable[str]] = ..., namespaces: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PrecomputedFeatureVector(_message.Message):
     __slots__ = ("feature_names", "values", "fv_timestamps", "precomputed_at")

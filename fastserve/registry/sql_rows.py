@@ -31,7 +31,7 @@ from sqlalchemy import (
 from fastserve.errors import RegistryError
 from fastserve.registry import schema_pb2 as pb
 from fastserve.registry.lists import content, name_of, project_of
-from fastserve.registry.sql_tables import HISTORY, KINDS, METADATA, TABLES, Kind
+from fastserve.registry.sql_tables import HISTORY, KINDS, METADATA, PERMISSIONS, TABLES, Kind
 
 __all__ = ["Conflict", "State", "read", "remove", "write"]
 
@@ -74,7 +74,7 @@ def read(connection: Connection, project: str, tables: Collection[str]) -> State
         RegistryError: a row is damaged.
     """
     state = State(pb.Registry(registry_schema_version="1"))
-    for kind in KINDS.values():
+    for kind in (*KINDS.values(), PERMISSIONS):
         if kind.table.name in tables:
             _read_kind(connection, kind, project, state)
     if HISTORY.name in tables:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import mysql
 
 from fastserve.registry.lists import LISTS
 
-__all__ = ["HISTORY", "KINDS", "METADATA", "TABLES", "Kind"]
+__all__ = ["HISTORY", "KINDS", "METADATA", "PERMISSIONS", "TABLES", "Kind"]
 
 TABLES = MetaData()
 
@@ -108,3 +108,6 @@ def _kind(list_name: str) -> Kind:
 
 KINDS: Mapping[str, Kind] = {list_name: _kind(list_name) for list_name in LISTS}
 """By the name of the list. Tables that are in no list are carried along: fastserve has no use for them."""
+
+PERMISSIONS = _kind("permissions")
+"""What is only read."""

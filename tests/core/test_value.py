@@ -258,6 +258,12 @@ def test_only_bytes_are_taken() -> None:
             _core.decode_value(wrong)  # type: ignore[arg-type]
 
 
+def test_entries_of_maps_keep_their_order() -> None:
+    one, other = _core.encode_column([{"b": 1, "a": 2}, {"a": 2, "b": 1}], 20)
+    assert one != other
+    assert list(_core.decode_value(one)) == ["b", "a"]
+
+
 # --- encoding against the oracle -------------------------------------------------------------------------------------
 
 

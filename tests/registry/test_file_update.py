@@ -17,7 +17,7 @@ from fastserve.registry.file import FileRegistry
 from tests import goldens, registries
 
 BANK = (goldens.BANK / "data/registry.db").read_bytes()
-UNKNOWN = bytes.fromhex("8201040a020a00")  # a permission: field 16, which schema.proto leaves out
+UNKNOWN = bytes.fromhex("5a040a020a00")  # a saved dataset: field 11, which schema.proto leaves out
 
 
 @pytest.fixture

@@ -121,8 +121,8 @@ def test_unknown_fields_survive(path: str) -> None:
 
 
 def test_what_the_schema_leaves_out_survives() -> None:
-    # Registry.infra, .saved_datasets and .permissions, and DataSource.snowflake_options, of a later or a larger Feast.
-    left_out = bytes.fromhex("5203aabbcc5a00820104deadbeef")
+    # Registry.infra, saved_datasets and validation_references, DataSource.snowflake_options: of a later Feast.
+    left_out = bytes.fromhex("5203aabbcc5a006a04deadbeef")
     source = pb.DataSource(name="s", type=pb.DataSource.BATCH_SNOWFLAKE)
     source.MergeFromString(bytes.fromhex("9a01030a0174"))
     registry = pb.Registry.FromString(left_out)

@@ -186,11 +186,17 @@ def everything(path: Path) -> dict[tuple[str, ...], dict[str, Any]]:
 
 def test_columns_that_we_do_not_use_are_kept(path: Path) -> None:
     change(path, "UPDATE feature_views SET user_metadata = x'01', materialized_intervals = x'02'")
-    change(path, "INSERT INTO permissions VALUES ('p', 'bank', 1, x'')")
+    change(path, "INSERT INTO permissions VALUES ('p', 'bank', 1, x'0a030a0170')")
     opened(path).update(describe)
     found = rows(path, "SELECT DISTINCT user_metadata, materialized_intervals FROM feature_views")
     assert found == [(b"\x01", b"\x02")]
     assert rows(path, "SELECT count(*) FROM permissions") == [(1,)]
+
+
+def test_permissions_are_read(path: Path) -> None:
+    change(path, "INSERT INTO permissions VALUES ('p', 'bank', 1, x'0a030a0170'), ('p', 'shop', 1, x'')")
+    [permission] = opened(path).load().message.permissions
+    assert (permission.spec.name, permission.spec.project) == ("p", "bank")
 
 
 def test_a_new_project_gets_an_id(tmp_path: Path) -> None:
@@ -212,7 +218,7 @@ def test_metadata_can_be_left_out(tmp_path: Path) -> None:
 
 
 def test_teardown_leaves_the_tables_and_other_projects(path: Path) -> None:
-    change(path, "INSERT INTO permissions VALUES ('p', 'bank', 1, x''), ('p', 'shop', 1, x'')")
+    change(path, "INSERT INTO permissions VALUES ('p', 'bank', 1, x'0a030a0170'), ('p', 'shop', 1, x'')")
     opened(path).teardown()
     assert list(everything(path)) == [("permissions", "p", "shop")]
     assert schema(path) == schema(GOLDEN)

@@ -287,6 +287,15 @@ def test_many_pieces(store: RedisStore, client: Any) -> None:
     assert client.dbsize() == n + 1
 
 
+def test_vectors_of_feast_are_left_as_they_are(store: RedisStore, client: Any) -> None:
+    vector = {reference.field_id("__precomputed__s", "vector"): b"v", b"_ts:__precomputed__s": encode_timestamp(1)}
+    client.hset(KEY, mapping=vector)
+    store.write(rows_of(PROFILE, [one(1)]))
+    found = client.hgetall(KEY)
+    assert found.keys() == {*vector, AGE, INCOME, CLOCK}
+    assert found.items() >= vector.items()
+
+
 # --- deleting --------------------------------------------------------------------------------------------------------
 
 
