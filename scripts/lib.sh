@@ -75,6 +75,7 @@ install_system() {
 }
 
 # The tests make a PostgreSQL of their own each time: the package must not make, and start, one for the machine.
+# shellcheck disable=SC2016  # it is a script for another shell
 INSTALL='
     case " $* " in *" postgresql "*)
         folder=/etc/postgresql-common/createcluster.d
