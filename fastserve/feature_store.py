@@ -175,8 +175,7 @@ class FeatureStore(WritingMixin, AdministrationMixin):
         plan = serving.plan(features, full_feature_names)
         batch = online.begin(plan, entity_rows)
         self._store.read(batch)
-        if plan.transforms:
-            online.finish(batch)
+        online.finish(batch)
         return OnlineResponse(batch, include_feature_view_version_metadata)
 
     async def get_online_features_async(
