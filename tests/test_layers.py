@@ -75,7 +75,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "templates": frozenset({"errors"}),
     "feature_store": SDK | {"administration", "writing"},
-    "server": frozenset({"_version", "errors", "config", "feature_store", "writing"}),
+    "server": CORE | {"_version", "config", "feature_store", "response", "writing"},
     "cli": frozenset(
         {
             "_version",

@@ -37,6 +37,7 @@ def _refuse_metrics(context: click.Context, parameter: click.Parameter, value: b
 )
 @click.option("-k", "--key", "tls_key_path", default="", help="PEM file with the TLS key.")
 @click.option("-c", "--cert", "tls_cert_path", default="", help="PEM file with the TLS certificate.")
+@click.option("--no-fast-lane", "fast_lane", flag_value=False, default=True, help="Answer reads through ASGI too.")
 @click.option("-m", "--metrics", is_flag=True, expose_value=False, callback=_refuse_metrics, hidden=True)
 @click.pass_context
 def serve(context: click.Context, /, **options: Any) -> None:

@@ -2,7 +2,10 @@
 
 path            what
 run.py          `fastserve serve`: sockets, workers, TLS, signals
-app.py          the ASGI application: routes, errors
-body.py         the body of a read request: bytes -> struct, or Feast's error
+fastlane.py     the protocol of a connection: answers reads itself, hands everything else to ASGI
+app.py          the ASGI application: routes
+read.py         a read request: body -> answer, for both lanes
+answers.py      errors as answers
+body.py         the bodies of requests: bytes -> struct, or Feast's error
 openapi.py      the OpenAPI document and the page /docs
 """

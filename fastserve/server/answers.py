@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -13,11 +14,59 @@ from starlette.responses import Response
 from fastserve.errors import FastserveError
 from fastserve.server.body import BodyError, Form, UnreadableBody, parse_body
 
-__all__ = ["body_of", "guarded", "json_answer"]
+__all__ = ["JSON", "Answer", "answer_of_failure", "body_of", "guarded", "json_answer"]
 
 logger = logging.getLogger("fastserve.server")
 
+JSON = "application/json"
+RETRY_AFTER_SECONDS = "1"
+
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Answer(NamedTuple):
+    """An answer, before a lane sends it.
+
+    Attributes:
+        body: its bytes.
+        status: of HTTP.
+        media_type: of the body.
+        headers: further ones, lower case.
+    """
+
+    body: bytes
+    status: int = 200
+    media_type: str = JSON
+    headers: Mapping[str, str] = {}
+
+    def response(self) -> Response:
+        """Return it as Starlette sends it."""
+        return Response(self.body, self.status, dict(self.headers), self.media_type)
+
+
+def answer_of_failure(exc: Exception, place: str) -> Answer:
+    """Return the answer to everything that a route may raise; what is the server's own failure is logged.
+
+    Args:
+        place: method and path, for the log.
+    """
+    if isinstance(exc, BodyError):
+        return Answer(msgspec.json.encode({"detail": exc.detail}), 422)
+    if isinstance(exc, UnreadableBody):
+        return Answer(b'{"detail":"There was an error parsing the body"}', 400)
+    if isinstance(exc, FastserveError):
+        if exc.status >= 500:
+            logger.error("%s: %s: %s", place, type(exc).__name__, exc)
+        return _failure(exc.status, exc.to_error_detail())
+    # A bug; the client gets an answer of the usual shape, and the log the traceback.
+    logger.error("%s failed", place, exc_info=exc)
+    return _failure(500, str(exc) or type(exc).__name__)
+
+
+def _failure(status: int, text: str) -> Answer:
+    """Return Feast's form of an error: a JSON string."""
+    headers = {"retry-after": RETRY_AFTER_SECONDS} if status == 503 else {}
+    return Answer(msgspec.json.encode(text.encode("utf-8", "replace").decode()), status, JSON, headers)
 
 
 async def body_of(request: Request, form: type[Form]) -> Form:
@@ -32,29 +81,14 @@ def guarded(handler: Handler) -> Handler:
     async def route(request: Request) -> Response:
         try:
             return await handler(request)
-        except BodyError as exc:
-            return json_answer(msgspec.json.encode({"detail": exc.detail}), 422)
-        except UnreadableBody:
-            return json_answer(b'{"detail":"There was an error parsing the body"}', 400)
-        except FastserveError as exc:
-            return _failure(request, exc.status, exc.to_error_detail(), exc)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as exc:
-            # A bug; the client gets an answer of the usual shape, and the log the traceback.
-            logger.exception("%s %s failed", request.method, request.url.path)
-            return _failure(request, 500, str(exc) or type(exc).__name__)
+            return answer_of_failure(exc, f"{request.method} {request.url.path}").response()
 
     return route
 
 
 def json_answer(body: bytes, status: int = 200) -> Response:
     """Return an answer with this JSON."""
-    return Response(body, status, media_type="application/json")
-
-
-def _failure(request: Request, status: int, text: str, cause: Exception | None = None) -> Response:
-    """Return Feast's form of an error: a JSON string. A failure of the server's is logged too, without traceback."""
-    if cause is not None and status >= 500:
-        logger.error("%s %s: %s: %s", request.method, request.url.path, type(cause).__name__, cause)
-    return json_answer(msgspec.json.encode(text.encode("utf-8", "replace").decode()), status)
+    return Response(body, status, media_type=JSON)

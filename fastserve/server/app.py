@@ -27,9 +27,9 @@ from starlette.routing import Route
 from fastserve.config import Config
 from fastserve.errors import FastserveError
 from fastserve.feature_store import FeatureStore
-from fastserve.server.answers import body_of, guarded, json_answer
-from fastserve.server.body import GetOnlineFeaturesRequest
+from fastserve.server.answers import guarded, json_answer
 from fastserve.server.openapi import docs_page, openapi_document
+from fastserve.server.read import READ_PATH, Reads
 from fastserve.server.settings import find_config
 from fastserve.server.write_routes import ROUTES as WRITE_ROUTES
 from fastserve.server.write_routes import Jobs
@@ -52,12 +52,13 @@ def create_app(store: FeatureStore | None = None, config: Config | None = None) 
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Reads]]:
         if store is None:
-            app.state.store = FeatureStore(config=config or find_config())
-            app.state.store.check_registry()
+            own = FeatureStore(config=config or find_config())
+            own.check_registry()
+            _serve_from(app, own)
         try:
-            yield
+            yield {"fastserve_reads": app.state.reads}  # for the fast lane
         finally:
             app.state.jobs.close()
             if store is None:
@@ -67,8 +68,13 @@ def create_app(store: FeatureStore | None = None, config: Config | None = None) 
     app.state.jobs = Jobs()
     if store is not None:
         # Here and not in `lifespan`, which does not run for an application that is mounted in another one.
-        app.state.store = store
+        _serve_from(app, store)
     return app
+
+
+def _serve_from(app: Starlette, store: FeatureStore) -> None:
+    app.state.store = store
+    app.state.reads = Reads(store)
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------
@@ -77,15 +83,9 @@ def create_app(store: FeatureStore | None = None, config: Config | None = None) 
 @guarded
 async def get_online_features(request: Request) -> Response:
     """POST /get-online-features."""
-    body = await body_of(request, GetOnlineFeaturesRequest)
-    store: FeatureStore = request.app.state.store
-    answer = await store.get_online_features_async(
-        store.get_feature_service(body.feature_service) if body.feature_service else body.features,
-        body.entities,
-        body.full_feature_names,
-        body.include_feature_view_version_metadata,
-    )
-    return json_answer(answer.to_json())
+    reads: Reads = request.app.state.reads
+    answer = await reads.answer(await request.body(), request.headers.get("content-type"))
+    return answer.response()
 
 
 async def health(request: Request) -> Response:
@@ -114,7 +114,7 @@ OPENAPI = msgspec.json.encode(openapi_document())
 DOCS = docs_page()
 
 ROUTES = [
-    Route("/get-online-features", get_online_features, methods=["POST"]),
+    Route(READ_PATH, get_online_features, methods=["POST"]),
     *WRITE_ROUTES,
     Route("/health", health, methods=["GET"]),
     Route("/docs", docs, methods=["GET"]),

@@ -52,6 +52,7 @@ class ServeOptions:
         registry_ttl_sec: seconds between two looks at the registry, instead of what the configuration says; 0 is never.
         tls_key_path, tls_cert_path: PEM files, both or none.
         log_level: of the server, such as "info".
+        fast_lane: answer reads past ASGI; the answers are the same.
     Raises:
         RequestError: an option is out of range, or only one of key and certificate is given.
     """
@@ -68,6 +69,7 @@ class ServeOptions:
     tls_key_path: str = ""
     tls_cert_path: str = ""
     log_level: str = "info"
+    fast_lane: bool = True
 
     def __post_init__(self) -> None:
         if self.workers < 1 and self.workers != -1:
@@ -118,6 +120,7 @@ def _uvicorn_config(config: Config, options: ServeOptions) -> uvicorn.Config:
         import uvicorn
 
         from fastserve.server.app import create_app
+        from fastserve.server.fastlane import FastLane
     except ModuleNotFoundError as exc:
         raise FastserveError(
             f"{exc.name} is not installed, the server needs it: pip install 'fastserve[server]'"
@@ -125,6 +128,7 @@ def _uvicorn_config(config: Config, options: ServeOptions) -> uvicorn.Config:
     return uvicorn.Config(
         functools.partial(create_app, config=config),
         factory=True,
+        http=FastLane if options.fast_lane else "httptools",
         interface="asgi3",
         lifespan="on",
         ws="none",

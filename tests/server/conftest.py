@@ -37,15 +37,26 @@ def sqlite_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", params=[(), ("--no-fast-lane",)], ids=["fast", "asgi"])
+def lane(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Options of a server that answers reads through one lane or the other."""
+    options: tuple[str, ...] = request.param
+    return options
+
+
 @pytest.fixture(scope="module")
-def redis_client(redis_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Asks a `fastserve serve` of `redis_repo`."""
-    with FeatureServer.start(redis_repo, tmp_path_factory.mktemp("log") / "serve.log") as server:
+def redis_client(
+    redis_repo: Path, lane: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """Asks a `fastserve serve` of `redis_repo`, through either lane."""
+    with FeatureServer.start(redis_repo, tmp_path_factory.mktemp("log") / "serve.log", *lane) as server:
         yield server.client
 
 
 @pytest.fixture(scope="module")
-def sqlite_client(sqlite_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Asks a `fastserve serve` of `sqlite_repo`."""
-    with FeatureServer.start(sqlite_repo, tmp_path_factory.mktemp("log") / "serve.log") as server:
+def sqlite_client(
+    sqlite_repo: Path, lane: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """Asks a `fastserve serve` of `sqlite_repo`, through either lane."""
+    with FeatureServer.start(sqlite_repo, tmp_path_factory.mktemp("log") / "serve.log", *lane) as server:
         yield server.client
