@@ -22,7 +22,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport NAN, fabs, isfinite, isnan, rint
 from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memmove, memset, strlen
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 import base64
@@ -44,6 +44,7 @@ include "_core_value.pxi"    # feature Value: wire bytes -> Python, wire bytes -
 include "_core_encode.pxi"   # feature Value: Python -> wire bytes
 include "_core_key.pxi"      # entity keys: serialise, deserialise, prefix; hash field ids
 include "_core_plan.pxi"     # ReadPlan, KeyGroup, Slot: what does not depend on the entities
+include "_core_resp.pxi"     # Redis's replies: numbers, texts, errors
 include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
 include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy

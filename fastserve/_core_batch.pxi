@@ -92,20 +92,6 @@ cdef list echo_column(list values, str name):
     return result
 
 
-class UnusualReply(Exception):
-    """A reply that is not the array that was expected: an error, for instance.
-
-    Attributes:
-        rest: the bytes from that reply on, for a RESP parser.
-        key: the entity key that the command was about, without the project.
-    """
-
-    def __init__(self, rest, key):
-        super().__init__("unusual reply")
-        self.rest = rest
-        self.key = key
-
-
 cdef struct GroupState:
     Py_ssize_t n_entities
     Py_ssize_t first_cell
@@ -138,6 +124,7 @@ cdef class Batch:
     cdef readonly Py_ssize_t n_rows
     cdef readonly list entity_columns      # (name, ValueType, canonical values), in the request's order; type 0: Values
     cdef readonly dict request_data        # column -> list of values, for on-demand feature views
+    cdef readonly tuple refusal            # (text, entity key) of the first error reply that feed_from took, or None
     cdef readonly dict computed            # output name -> list of serialised Values; None without on-demand views
     cdef int64_t now                       # microseconds since the epoch
     # Keys, of all groups, one after the other
@@ -339,9 +326,22 @@ cdef class Batch:
         self.send_group = self.send_entity = self.expected_cells = 0
         self.scan_group = self.scan_entity = self.filled_cells = self.scanned = self.fields_left = 0
         self.replies.size = 0
+        self.refusal = None
         for cell in range(self.n_cells):
             self.cells[cell].size = -1
         self.skip_finished_groups()
+
+    @property
+    def asked(self):
+        """How far the commands handed out reach, for `feed_from`."""
+        return self.expected_cells
+
+    @property
+    def unsent(self):
+        """The number of commands that are not handed out yet."""
+        if self.send_group == self.n_groups:
+            return 0
+        return self.n_keys - self.states[self.send_group].first_key - self.send_entity
 
     def feed(self, data, Py_ssize_t size=-1):
         """Take bytes of replies; return True when the replies of all commands handed out are in.
@@ -351,26 +351,62 @@ cdef class Batch:
         Raises:
             UnusualReply: a reply is not an array of the plan's length; the connection is of no use afterwards.
         """
-        if isinstance(data, bytes):
-            self.replies.put_bytes(data)
-        elif isinstance(data, bytearray):
-            if not 0 <= size <= PyByteArray_GET_SIZE(data):
-                raise ValueError(f"{size} bytes of {len(data)}")
-            self.replies.put(PyByteArray_AS_STRING(data), size)
-        else:
-            raise TypeError(f"bytes or a bytearray expected, got {type(data).__name__}")
-        return self.scan()
+        cdef Py_ssize_t n = 0, end
+        cdef const uint8_t* p = given_bytes(data, size, &n)
+        end = self.take(p, n, self.expected_cells, False)
+        if 0 <= end < n:
+            self.unusual(p + end, n - end)
+        return end >= 0
 
-    cdef bint scan(self) except -1:
-        cdef const uint8_t* data = self.replies.data
-        cdef Py_ssize_t at = self.scanned, size = self.replies.size
-        cdef Py_ssize_t cell = self.filled_cells, after
+    def feed_from(self, data, Py_ssize_t start, Py_ssize_t size, Py_ssize_t until):
+        """Take this batch's replies from bytes that may hold others' behind them.
+
+        An error reply does not end it: the first one is kept in `refusal`, and its fields are as if nothing was stored.
+
+        Args:
+            data: bytes or a bytearray, of which those from `start` up to `size` count.
+            until: `asked`, as it was when the commands had been handed out whose replies are wanted.
+        Returns:
+            Where the replies of others begin, or -1 if all was taken and more is wanted.
+        Raises:
+            UnusualReply: a reply is neither an array of the plan's length nor an error; the connection is of no use
+                afterwards.
+        """
+        cdef Py_ssize_t n = 0, end
+        cdef const uint8_t* p = given_bytes(data, size, &n)
+        if not 0 <= start <= n or not 0 <= until <= self.expected_cells:
+            raise ValueError(f"from {start} of {n} bytes, until {until} of {self.expected_cells}")
+        end = self.take(p + start, n - start, until, True)
+        return start + end if end >= 0 else -1
+
+    cdef Py_ssize_t take(self, const uint8_t* data, Py_ssize_t n, Py_ssize_t until, bint keep_errors) except -2:
+        """Scan and copy what belongs to this batch; return how many bytes, or -1 if all do and more are wanted."""
+        cdef Py_ssize_t before = self.replies.size
+        cdef bint done
+        if self.scanned < before:    # in the middle of a reply, which must lie in one piece
+            self.replies.put(data, n)
+            done = self.scan(self.replies.data, self.replies.size, until, keep_errors)
+            if done:
+                self.replies.size = self.scanned
+        else:    # where it is; offsets are as if it were copied already
+            done = self.scan(data - before, before + n, until, keep_errors)
+            self.replies.put(data, self.scanned - before if done else n)
+        return self.scanned - before if done else -1
+
+    cdef bint scan(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t until, bint keep_errors) except -1:
+        """Scan up to the cell `until`; return whether it was reached. `data` is what `replies` holds or will hold."""
+        cdef Py_ssize_t at = self.scanned, cell = self.filled_cells, after
         cdef int64_t n = 0
-        while cell < self.expected_cells:
-            if self.states[self.scan_group].whole_hash is not NULL:
-                after = self.scan_hash(&self.states[self.scan_group], &self.cells[cell], at)
-                if after == 0:
-                    break
+        while cell < until:
+            if keep_errors and self.fields_left == 0 and at < size and data[at] == c'-':
+                after = self.scan_error(data, at, size)
+            elif self.states[self.scan_group].whole_hash is not NULL:
+                after = self.scan_hash(&self.states[self.scan_group], &self.cells[cell], data, at, size)
+            else:
+                after = -1
+            if after == 0:
+                break
+            if after > 0:
                 at = after
                 cell += self.states[self.scan_group].n_fields
                 self.scan_entity += 1
@@ -381,14 +417,14 @@ cdef class Batch:
                 if after == 0:
                     break
                 if after < 0 or n != self.states[self.scan_group].n_fields:
-                    self.unusual(at)
+                    self.unusual(data + at, size - at)
                 self.fields_left = <int>n
                 at = after
             after = read_length(data, at, size, c'$', &n)
             if after == 0 or (after > 0 and n >= 0 and size - after < n + 2):
                 break
             if after < 0 or n < -1 or (n >= 0 and (data[after + n] != c'\r' or data[after + n + 1] != c'\n')):
-                self.unusual(at)
+                self.unusual(data + at, size - at)
             self.cells[cell] = Cell(after, n)
             at = after + n + 2 if n >= 0 else after
             cell += 1
@@ -398,21 +434,29 @@ cdef class Batch:
                 self.skip_finished_groups()
         self.scanned = at
         self.filled_cells = cell
-        if cell == self.expected_cells and at < size:
-            self.unusual(at)
-        return cell == self.expected_cells
+        return cell >= until
 
-    cdef Py_ssize_t scan_hash(self, const GroupState* state, Cell* cells, Py_ssize_t start) except -1:
+    cdef Py_ssize_t scan_error(self, const uint8_t* data, Py_ssize_t start, Py_ssize_t size) except -1:
+        """Scan an error reply; return the offset behind it, or 0 when bytes are missing."""
+        cdef Py_ssize_t after = read_error(data, start, size)
+        if after < 0:
+            self.unusual(data + start, size - start)
+        if after > 0 and self.refusal is None:
+            self.refusal = PyBytes_FromStringAndSize(<char*>data + start + 1, after - start - 3), self.scanned_key()
+        return after
+
+    cdef Py_ssize_t scan_hash(
+        self, const GroupState* state, Cell* cells, const uint8_t* data, Py_ssize_t start, Py_ssize_t size
+    ) except -1:
         """Scan one reply of HGETALL; return the offset behind it, or 0 when bytes are missing: it is then scanned anew."""
-        cdef const uint8_t* data = self.replies.data
-        cdef Py_ssize_t at, name, size = self.replies.size
+        cdef Py_ssize_t at, name
         cdef int64_t n = 0, i, name_size = 0, value_size = 0
         cdef int index
         at = read_length(data, start, size, c'*', &n)
         if at == 0:
             return 0
         if at < 0 or n < 0 or n % 2:
-            self.unusual(start)
+            self.unusual(data + start, size - start)
         for i in range(n // 2):
             name = read_text(data, at, size, &name_size)
             if name > 0:
@@ -420,7 +464,7 @@ cdef class Batch:
             if name == 0 or at == 0:
                 return 0
             if name < 0 or at < 0:
-                self.unusual(start)
+                self.unusual(data + start, size - start)
             index = (<FieldTable>state.whole_hash).find_at(i, data + name, name_size)
             if index >= 0:
                 cells[index] = Cell(at, value_size)
@@ -433,12 +477,15 @@ cdef class Batch:
             self.scan_group += 1
             self.scan_entity = 0
 
-    cdef int unusual(self, Py_ssize_t at) except -1:
+    cdef int unusual(self, const uint8_t* rest, Py_ssize_t size) except -1:
+        raise UnusualReply(PyBytes_FromStringAndSize(<char*>rest, size), self.scanned_key())
+
+    cdef bytes scanned_key(self):
+        """The key of the command whose reply comes next; empty if there is none."""
         cdef Py_ssize_t key = self.n_keys
-        cdef bytes rest = PyBytes_FromStringAndSize(<char*>self.replies.data + at, self.replies.size - at)
         if self.scan_group < self.n_groups:
             key = self.states[self.scan_group].first_key + self.scan_entity
-        raise UnusualReply(rest, self.key_bytes(key) if key < self.n_keys else b"")
+        return self.key_bytes(key) if key < self.n_keys else b""
 
     cdef bytes key_bytes(self, Py_ssize_t key):
         return PyBytes_FromStringAndSize(<char*>self.keys.data + self.key_start(key), self.key_ends[key] - self.key_start(key))
@@ -551,57 +598,3 @@ cdef int64_t microseconds_now() noexcept:
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
     return <int64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
-
-
-cdef inline Py_ssize_t read_length(const uint8_t* data, Py_ssize_t at, Py_ssize_t size, uint8_t kind, int64_t* out) noexcept:
-    """Read kind, decimal number, CRLF. Returns the offset behind it, 0 when bytes are missing, -1 when it is another kind."""
-    # Nearly all lengths have one digit or two, and their bytes are all there.
-    cdef const uint8_t* p = data + at
-    if likely(size - at >= 5 and p[0] == kind and c'0' <= p[1] <= c'9'):
-        if p[2] == c'\r' and p[3] == c'\n':
-            out[0] = p[1] - c'0'
-            return at + 4
-        if c'0' <= p[2] <= c'9' and p[3] == c'\r' and p[4] == c'\n':
-            out[0] = (p[1] - c'0') * 10 + (p[2] - c'0')
-            return at + 5
-    return read_any_length(data, at, size, kind, out)
-
-
-cdef Py_ssize_t read_any_length(
-    const uint8_t* data, Py_ssize_t at, Py_ssize_t size, uint8_t kind, int64_t* out
-) noexcept:
-    cdef int64_t n = 0
-    cdef bint negative = False
-    cdef Py_ssize_t digits
-    if at >= size:
-        return 0
-    if data[at] != kind:
-        return -1
-    at += 1
-    if at < size and data[at] == c'-':
-        negative = True
-        at += 1
-    digits = at
-    while at < size and c'0' <= data[at] <= c'9':
-        n = n * 10 + (data[at] - c'0')
-        at += 1
-        if at - digits > 10:    # Redis values end at 512 MB
-            return -1
-    if at + 1 >= size:
-        return 0
-    if data[at] != c'\r' or data[at + 1] != c'\n' or at == digits:
-        return -1
-    out[0] = -n if negative else n
-    return at + 2
-
-
-cdef Py_ssize_t read_text(const uint8_t* data, Py_ssize_t at, Py_ssize_t size, int64_t* length) noexcept:
-    """Read "$", length, CRLF, bytes, CRLF. Returns the offset of the bytes, 0 when some are missing, -1 if it is not that."""
-    cdef Py_ssize_t start = read_length(data, at, size, c'$', length)
-    if start <= 0:
-        return start
-    if length[0] < 0:
-        return -1
-    if size - start < length[0] + 2:
-        return 0
-    return start if data[start + length[0]] == c'\r' and data[start + length[0] + 1] == c'\n' else -1

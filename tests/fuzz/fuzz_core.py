@@ -107,8 +107,11 @@ def fuzz_replies(rand: Random) -> None:
     batch.commands()
     cut = rand.randint(0, len(data))
     with contextlib.suppress(_core.UnusualReply):
-        batch.feed(data[:cut])
-        batch.feed(data[cut:])
+        if rand.random() < 0.5:
+            batch.feed(data[:cut])
+            batch.feed(data[cut:])
+        elif batch.feed_from(data, 0, cut, batch.asked) < 0:
+            batch.feed_from(data, cut, len(data), batch.asked)
     emit_all(batch, request)
 
 
