@@ -1,16 +1,16 @@
-"""The administrating half of `FeatureStore`: applying definitions, deleting them, and the life of views."""
+"""The administrating half of `FeatureStore`: applying definitions, deleting them, and the life of views.
+
+What applying needs is loaded by the methods that apply: a process that only reads does without it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastserve.apply import VIEWS, Key, Options, apply, plan_changes, remove
-from fastserve.changes import Change
 from fastserve.config import Config
-from fastserve.definition import Definition
 from fastserve.errors import (
     FeatureServiceNotFoundException,
     FeatureViewNotFoundException,
@@ -21,11 +21,15 @@ from fastserve.errors import (
 from fastserve.model import FeatureViewState
 from fastserve.registry import RegistrySource, Snapshot
 from fastserve.registry import schema_pb2 as pb
-from fastserve.registry.lists import LISTS, name_of, project_of
+from fastserve.registry.lists import LISTS, VIEWS, name_of, project_of
 from fastserve.registry.snapshot import build_snapshot
-from fastserve.repo import RepoContents, collect, load_repo
-from fastserve.stored import store_plans
 from fastserve.stores.base import Store
+
+if TYPE_CHECKING:
+    from fastserve.apply import Key, Options
+    from fastserve.changes import Change
+    from fastserve.definition import Definition
+    from fastserve.repo import RepoContents
 
 __all__ = ["AdministrationMixin"]
 
@@ -79,6 +83,9 @@ class AdministrationMixin:
             RequestError: `objects_to_delete` without `partial=False`.
             RegistryError, StoreError: it cannot be written; the registry is then as it was.
         """
+        from fastserve.apply import Options
+        from fastserve.repo import collect
+
         doomed = collect(objects_to_delete or (), nested=False)
         if partial and doomed.objects():
             raise RequestError("apply deletes objects_to_delete only with partial=False")
@@ -104,6 +111,9 @@ class AdministrationMixin:
             SourceError: a source cannot be read.
             others: as in `apply`.
         """
+        from fastserve.apply import Options
+        from fastserve.repo import load_repo
+
         options = Options(
             full=True,
             promote=not no_promote,
@@ -114,11 +124,15 @@ class AdministrationMixin:
         return self._plan(contents, options) if dry_run else self._apply(contents, options)
 
     def _apply(self, contents: RepoContents, options: Options) -> list[Change]:
+        from fastserve.apply import apply
+
         changes, snapshot = apply(self._registry, self._store, self.config, contents, options)
         self._adopt(snapshot)
         return changes
 
     def _plan(self, contents: RepoContents, options: Options) -> list[Change]:
+        from fastserve.apply import plan_changes
+
         return plan_changes(self._registry, self.config, contents, options)
 
     # --- deleting ---
@@ -150,6 +164,8 @@ class AdministrationMixin:
         return None
 
     def _remove(self, keys: Iterable[Key]) -> None:
+        from fastserve.apply import remove
+
         self._adopt(remove(self._registry, self._store, self.config, keys))
 
     def _named(self, name: str, kinds: Iterable[str]) -> list[tuple[str, Any]]:
@@ -166,6 +182,8 @@ class AdministrationMixin:
         Raises:
             RegistryError, StoreError: it cannot be written.
         """
+        from fastserve.stored import store_plans
+
         with contextlib.suppress(RegistryNotFoundError):
             self._store.teardown(store_plans(self.config, self._registry.load().message).values())
         self._forget()
@@ -274,6 +292,9 @@ def _version(record: pb.FeatureViewVersionRecord) -> dict[str, Any]:
 
 
 def _contents(objects: Definition | Iterable[Definition] | RepoContents) -> RepoContents:
+    from fastserve.definition import Definition
+    from fastserve.repo import RepoContents, collect
+
     if isinstance(objects, RepoContents):
         return objects
     return collect([objects] if isinstance(objects, Definition) else objects)

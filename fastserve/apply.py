@@ -27,14 +27,14 @@ from fastserve.infer import check_sources, infer
 from fastserve.model import DUMMY_ENTITY
 from fastserve.registry import RegistrySource, Snapshot, messages
 from fastserve.registry import schema_pb2 as pb
-from fastserve.registry.lists import name_of, project_of
+from fastserve.registry.lists import VIEWS, name_of, project_of
 from fastserve.registry.snapshot import build_snapshot
 from fastserve.repo import RepoContents
 from fastserve.stored import store_plans
 from fastserve.stores.base import Store
 from fastserve.versions import VERSIONED, Versions
 
-__all__ = ["DELETED_BY_FULL_APPLY", "VIEWS", "Key", "Options", "apply", "plan_changes", "remove"]
+__all__ = ["DELETED_BY_FULL_APPLY", "Key", "Options", "apply", "plan_changes", "remove"]
 
 Key = tuple[str, str]
 """List of the Registry message, and name: one definition."""
@@ -52,8 +52,6 @@ DEFINABLE = (
 
 DELETED_BY_FULL_APPLY = frozenset(DEFINABLE) - {"projects"}
 """On-demand views cannot be defined in this release, so an apply leaves those alone that Feast has defined."""
-
-VIEWS = ("feature_views", "stream_feature_views", "label_views", "on_demand_feature_views")
 
 
 @dataclass(frozen=True)

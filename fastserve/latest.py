@@ -13,8 +13,6 @@ dealt out again if it is still too large. The files are gone when the block ends
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +120,8 @@ class _Files:
 
         self._plan = plan
         self._shift = deals * BITS
+        import tempfile
+
         self._folder = Path(tempfile.mkdtemp(prefix="fastserve-", dir=folder))
         self._paths = [self._folder / f"{part:02}.arrow" for part in range(PARTS)]
         self._writers = [pa.ipc.new_file(str(path), schema) for path in self._paths]
@@ -136,6 +136,8 @@ class _Files:
         return self._paths
 
     def remove(self) -> None:
+        import shutil
+
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -175,15 +175,18 @@ def _is_of_feast(item: object) -> bool:
 def _importing_from(root: Path) -> Iterator[None]:
     """Make a folder the current one and the first to import from; afterwards its modules are forgotten.
 
-    So a second repository whose files have the same names gets its own.
+    So a second repository whose files have the same names gets its own. No bytecode is written: Python would take it
+    for that of a file that is changed within the same second.
     """
-    back, known = os.getcwd(), set(sys.modules)
+    back, known, writes_no_bytecode = os.getcwd(), set(sys.modules), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     os.chdir(root)
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
     try:
         yield
     finally:
+        sys.dont_write_bytecode = writes_no_bytecode
         with contextlib.suppress(ValueError):
             sys.path.remove(str(root))
         os.chdir(back)

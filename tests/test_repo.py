@@ -72,6 +72,15 @@ def test_modules_import_one_another_and_run_in_the_repository(tmp_path: Path) ->
     assert "shared.keys" not in sys.modules
 
 
+def test_a_change_within_a_second_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for name in ("a", "b"):  # texts of the same length, written at the same second
+        write(tmp_path, "features.py", ENTITY.format(name))
+        os.utime(tmp_path / "features.py", (1, 1))
+        assert [entity.name for entity in load_repo(tmp_path).entities] == [name]
+    assert not sys.dont_write_bytecode
+
+
 def test_two_repositories_with_equal_names(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(tmp_path, f"{name}/features.py", ENTITY.format(name))

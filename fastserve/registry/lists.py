@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from fastserve.registry import schema_pb2 as pb
 
-__all__ = ["LISTS", "add_project", "content", "name_of", "project_of", "remove_project"]
+__all__ = ["LISTS", "VIEWS", "add_project", "content", "name_of", "project_of", "remove_project"]
 
 LISTS = (
     "projects",
@@ -21,6 +21,8 @@ LISTS = (
     "feature_services",
 )
 """Those whose messages are definitions."""
+
+VIEWS = ("feature_views", "stream_feature_views", "label_views", "on_demand_feature_views")
 
 
 def name_of(item: Any) -> str:

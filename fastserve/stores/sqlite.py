@@ -75,25 +75,15 @@ class SqliteStore:
     def create(self, plans: Iterable[WritePlan]) -> None:
         """Create the views' tables, and the file with its folder if it is not there."""
         names = [self._table_name(plan) for plan in plans]
-
-        def task(connection: sqlite3.Connection) -> None:
-            for name in names:
-                sqlite_write.create_table(connection, name)
-
         if names:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._change(task, create=True)
+            self._change(lambda connection: sqlite_write.create_tables(connection, names), create=True)
 
     def drop(self, plans: Iterable[WritePlan]) -> None:
         """Drop the views' tables."""
         names = [self._table_name(plan) for plan in plans]
-
-        def task(connection: sqlite3.Connection) -> None:
-            for name in names:
-                sqlite_write.drop_table(connection, name)
-
         if names and self._path.exists():
-            self._change(task)
+            self._change(lambda connection: sqlite_write.drop_tables(connection, names))
 
     def teardown(self, plans: Iterable[WritePlan]) -> None:
         """Delete the file, with the tables of all projects in it, as Feast does."""

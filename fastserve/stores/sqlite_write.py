@@ -6,14 +6,15 @@ An event time is kept in whole seconds, as Feast keeps it: two writes within a s
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 
 from fastserve._core import EncodedRows, decode_value
 from fastserve.errors import StoreError
 
-__all__ = ["create_table", "drop_table", "open_for_writing", "remove_files", "write_rows"]
+__all__ = ["create_tables", "drop_tables", "open_for_writing", "remove_files", "write_rows"]
 
 FEATURES_PER_STATEMENT = 200  # old SQLites take 999 variables
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -40,8 +41,14 @@ def open_for_writing(path: Path, *, create: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def create_table(connection: sqlite3.Connection, name: str) -> None:
-    """Create a view's table as Feast does; to one that is there, add the column that older versions of Feast lack."""
+def create_tables(connection: sqlite3.Connection, names: Iterable[str]) -> None:
+    """Create views' tables as Feast does; to one that is there, add the column that older versions of Feast lack."""
+    with _transaction(connection):
+        for name in names:
+            _create_table(connection, name)
+
+
+def _create_table(connection: sqlite3.Connection, name: str) -> None:
     table, index = quoted(name), quoted(f"{name}_ek")
     connection.execute(
         f"CREATE TABLE IF NOT EXISTS {table} (entity_key BLOB, feature_name TEXT, value BLOB, value_text TEXT, "
@@ -52,9 +59,24 @@ def create_table(connection: sqlite3.Connection, name: str) -> None:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN value_text TEXT")
 
 
-def drop_table(connection: sqlite3.Connection, name: str) -> None:
-    """Drop a view's table, if it is there."""
-    connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+def drop_tables(connection: sqlite3.Connection, names: Iterable[str]) -> None:
+    """Drop views' tables, if they are there."""
+    with _transaction(connection):
+        for name in names:
+            connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    # At once, not when something is written: two who have read cannot both wait to write.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def remove_files(path: Path) -> None:
@@ -75,16 +97,8 @@ def write_rows(connection: sqlite3.Connection, name: str, rows: EncodedRows) -> 
         StoreError: there is no such table.
         sqlite3.Error: nothing was written.
     """
-    # At once, not when something is written: two who have read cannot both wait to write.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        applied = _write(connection, name, rows)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return applied
+    with _transaction(connection):
+        return _write(connection, name, rows)
 
 
 def _write(connection: sqlite3.Connection, name: str, rows: EncodedRows) -> int:

@@ -133,6 +133,16 @@ def test_names_of_all_kinds(path: Path, keep: Keep) -> None:
     store.drop([write_plan(view)])
 
 
+def test_tables_are_created_together_or_not_at_all(path: Path, store: SqliteStore) -> None:
+    with opened(path) as connection:
+        connection.execute("CREATE VIEW bank_second AS SELECT 1")  # which no index can be made on
+    plans = [write_plan(View(name, ("age",))) for name in ("first", "second")]
+    with pytest.raises(StoreError, match="views may not be indexed"):
+        store.create(plans)
+    with opened(path) as connection:
+        assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'bank_first'").fetchall()
+
+
 @pytest.mark.parametrize("features", [199, 200, 201, 1000])
 def test_wide_views(path: Path, keep: Keep, features: int) -> None:
     view = View("wide", [f"f{i}" for i in range(features)])
