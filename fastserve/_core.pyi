@@ -1,6 +1,6 @@
 """Types of the compiled core; `make types` checks them against the built module. The docstrings are in its parts."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, final
 
 from typing_extensions import Buffer
@@ -123,6 +123,61 @@ class Batch:
     def feed_from(self, data: bytes | bytearray, start: int, size: int, until: int) -> int: ...
     def put(self, group: int, entity: int, field: int, value: bytes) -> None: ...
     def set_computed(self, name: str, values: list[bytes]) -> None: ...
+
+@final
+class Counter:
+    n: int
+    def __init__(self, buffer: Buffer, first: int) -> None: ...
+    @property
+    def value(self) -> int: ...
+    def add(self, n: int = 1) -> None: ...
+    def set(self, n: int) -> None: ...
+
+@final
+class Histogram:
+    n: int
+    def __init__(self, buffer: Buffer, first: int, bounds: Iterable[int]) -> None: ...
+    def observe(self, value: int) -> None: ...
+
+@final
+class PlanMeter:
+    owner: object
+    def __init__(
+        self,
+        plan: ReadPlan,
+        owner: object,
+        latency: Histogram | None,
+        views: Iterable[tuple[Iterable[int], Sequence[Counter]]],
+    ) -> None: ...
+    def count(self, batch: Batch) -> None: ...
+
+@final
+class ReadMeter:
+    def __init__(
+        self,
+        plan_meter: Callable[[ReadPlan, ReadMeter], PlanMeter],
+        *,
+        requests: Counter | None = None,
+        succeeded: Counter | None = None,
+        failed: Counter | None = None,
+        in_flight: Counter | None = None,
+        entities: Histogram | None = None,
+        queue: Histogram | None = None,
+        store: Histogram | None = None,
+        decode: Histogram | None = None,
+        failed_latency: Histogram | None = None,
+    ) -> None: ...
+    def begin(self, arrived: int = 0) -> ReadTimer: ...
+
+@final
+class ReadTimer:
+    arrived: int
+    nanoseconds: int
+    def __new__(cls, meter: ReadMeter, arrived: int = 0) -> ReadTimer: ...
+    def sent(self) -> None: ...
+    def answered(self) -> None: ...
+    def done(self, batch: Batch) -> None: ...
+    def failed(self, n_rows: int = -1) -> None: ...
 
 @final
 class WritePlan:

@@ -7,7 +7,7 @@ Nothing here does I/O, and no protobuf class touches an entity or a value. The r
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.datetime cimport datetime_new, import_datetime
@@ -20,10 +20,12 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport NAN, fabs, isfinite, isnan, rint
-from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport (
+    INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+)
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
-from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 import base64
 import json
@@ -47,6 +49,7 @@ include "_core_plan.pxi"     # ReadPlan, KeyGroup, Slot: what does not depend on
 include "_core_resp.pxi"     # Redis's replies: numbers, texts, errors
 include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
 include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
+include "_core_meter.pxi"    # what a server counts: counters, histograms, statuses per view
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
 include "_core_arrow.pxi"    # Arrow columns -> framed Values
 include "_core_table.pxi"    # WritePlan, Table: an Arrow batch bound to it, keys and times
@@ -54,5 +57,5 @@ include "_core_write.pxi"    # EncodedRows: rows -> framed calls of the script t
 include "_core_latest.pxi"   # the latest row per entity key
 
 # What only the core itself may make is not for Python to make.
-for _name in ("Elements", "Elementwise", "EventTimes", "FieldTable", "KeyTable", "LatestRows", "Sink", "Table"):
+for _name in ("Cells", "Elements", "Elementwise", "EventTimes", "FieldTable", "KeyTable", "LatestRows", "Sink", "Table"):
     del globals()[_name]

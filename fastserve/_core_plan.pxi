@@ -238,6 +238,7 @@ cdef class ReadPlan:
     cdef readonly bint has_ttl
     cdef bytes json_names
     cdef Py_ssize_t framing       # bytes of the longest command, without its entity key
+    cdef object meter             # the PlanMeter that a server counts its reads with, if any
     cdef dict blank               # the answer's columns of a request with just the required join keys, all None
 
     def __init__(self, groups, outputs, *, join_keys, required, entity_names=(), request_data=(), transforms=(),

@@ -8,4 +8,5 @@ read.py         a read request: body -> answer, for both lanes
 answers.py      errors as answers
 body.py         the bodies of requests: bytes -> struct, or Feast's error
 openapi.py      the OpenAPI document and the page /docs
+metrics.py      what is counted; cells.py keeps it for all processes to read, exposition.py shows it to Prometheus
 """
