@@ -75,11 +75,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "templates": frozenset({"errors"}),
     "feature_store": SDK | {"administration", "writing"},
-<<<<<<< HEAD
     "server": CORE | {"_version", "config", "feature_store", "response", "writing"},
-=======
-    "server": frozenset({"_core", "_version", "errors", "config", "feature_store", "writing"}),
->>>>>>> 01dd496 (Meters: what a server counts is kept where any process can read it, and a read adds to it in compiled code)
     "cli": frozenset(
         {
             "_version",
