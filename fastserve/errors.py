@@ -29,6 +29,7 @@
     +-- NotSupportedError (NotImplementedError)       501
     +-- StoreError                                    503
         +-- StoreTimeoutError                         504
+        +-- StoreOverloadedError
 
 Names that Feast has too are spelled as in `feast.errors`, so that code which catches them needs only a new import, and
 so that Feast's remote client, which looks the class up by name, raises its own.
@@ -66,6 +67,7 @@ __all__ = [
     "RequestError",
     "SourceError",
     "StoreError",
+    "StoreOverloadedError",
     "StoreTimeoutError",
     "TransformError",
     "WriteError",
@@ -336,6 +338,10 @@ class StoreTimeoutError(StoreError):
     """The online store did not answer within the deadline."""
 
     status = 504
+
+
+class StoreOverloadedError(StoreError):
+    """More reads are waiting for the online store than may wait; nothing was sent, trying again later is safe."""
 
 
 def _missing(kind: str, name: str, project: str | None) -> str:

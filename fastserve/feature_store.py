@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastserve import online
-from fastserve._core import ReadPlan, same_items
+from fastserve._core import Batch, ReadPlan, same_items
 from fastserve.administration import AdministrationMixin
 from fastserve.config import Config, load_config, parse_config
 from fastserve.errors import FastserveError, FeatureReferenceError, RegistryNotFoundError, RequestError
@@ -19,7 +19,11 @@ from fastserve.registry import schema_pb2 as pb
 from fastserve.registry.snapshot import build_snapshot
 from fastserve.response import OnlineResponse
 from fastserve.stores import open_store
+from fastserve.stores.base import OnDone, PendingRead
 from fastserve.writing import WritingMixin
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = ["FeatureStore"]
 
@@ -169,14 +173,9 @@ class FeatureStore(WritingMixin, AdministrationMixin):
             FeastObjectNotFoundException: a view, feature, service or version does not exist.
             StoreError: the online store failed; StoreTimeoutError: it was too slow.
         """
-        serving = self._serving
-        if not self._started:
-            self._start_refresher()
-        plan = serving.plan(features, full_feature_names)
-        batch = online.begin(plan, entity_rows)
+        batch = self.begin_read(features, entity_rows, full_feature_names)
         self._store.read(batch)
-        online.finish(batch)
-        return OnlineResponse(batch, include_feature_view_version_metadata)
+        return self.finish_read(batch, include_feature_view_version_metadata)
 
     async def get_online_features_async(
         self,
@@ -185,12 +184,52 @@ class FeatureStore(WritingMixin, AdministrationMixin):
         full_feature_names: bool = False,
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
-        """Do what `get_online_features` does on a thread, without blocking the event loop."""
-        import asyncio  # who calls this has it; who does not, need not load it
+        """Do what `get_online_features` does, without blocking the event loop.
 
-        return await asyncio.to_thread(
-            self.get_online_features, features, entity_rows, full_feature_names, include_feature_view_version_metadata
-        )
+        All reads of a loop share one connection to Redis. Cancelling the call leaves nothing behind.
+
+        Raises:
+            StoreOverloadedError: too many reads are waiting already; otherwise as `get_online_features`.
+        """
+        batch = self.begin_read(features, entity_rows, full_feature_names)
+        await self._store.read_async(batch)
+        if batch.plan.transforms:
+            import asyncio
+
+            # Somebody's code, which may take its time.
+            return await asyncio.to_thread(self.finish_read, batch, include_feature_view_version_metadata)
+        return self.finish_read(batch, include_feature_view_version_metadata)
+
+    # The same in steps, for servers.
+
+    def begin_read(self, features: Features, entity_rows: object, full_feature_names: bool = False) -> Batch:
+        """Return what is to be read; no I/O. Arguments and errors as those of `get_online_features`."""
+        serving = self._serving
+        if not self._started:
+            self._start_refresher()
+        return online.begin(serving.plan(features, full_feature_names), entity_rows)
+
+    def submit_read(
+        self, batch: Batch, loop: AbstractEventLoop, on_done: OnDone, timeout: float | None = None
+    ) -> PendingRead:
+        """Begin to read a Batch, in a turn of the loop; neither a task nor a future is made.
+
+        Args:
+            on_done: called once, in a later turn of the loop, with the error, or with None when `finish_read` may
+                be called. It must not raise.
+            timeout: seconds; by default as configured for the store.
+        Returns:
+            Something with a method `cancel`, after which `on_done` will not be called.
+        """
+        return self._store.submit(batch, loop, on_done, timeout)
+
+    def finish_read(self, batch: Batch, include_feature_view_version_metadata: bool = False) -> OnlineResponse:
+        """Return the answer of a Batch that was read. Raises TransformError, DecodeError.
+
+        On-demand feature views are computed here, which may take long; without any, `batch.plan.transforms` is empty.
+        """
+        online.finish(batch)
+        return OnlineResponse(batch, include_feature_view_version_metadata)
 
     def plan(self, features: Features, full_feature_names: bool = False) -> ReadPlan:
         """Return what will be read for a request shape; compiled on first use. Raises as `get_online_features`."""

@@ -20,6 +20,7 @@ from fastserve import fork_gate
 from fastserve._core import Batch, EncodedRows, StoredView, WritePlan, encode_timestamp
 from fastserve.errors import DecodeError, StoreError
 from fastserve.stores import sqlite_write
+from fastserve.stores.base import ThreadedReads
 
 __all__ = ["SqliteStore"]
 
@@ -30,7 +31,7 @@ BUSY_TIMEOUT_SECONDS = 5.0
 _T = TypeVar("_T")
 
 
-class SqliteStore:
+class SqliteStore(ThreadedReads):
     """Reads batches from an SQLite file and writes rows to it.
 
     Each read has a connection to itself, which cannot change data; each write opens one that can.
