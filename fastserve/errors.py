@@ -23,6 +23,8 @@
     |   +-- EncodeError                               422
     |   +-- WriteError                                422
     |   +-- PushSourceNotFoundException               422
+    +-- AuthenticationError                           401
+    +-- FeastPermissionError                          403
     +-- SourceError                                   500
     +-- TransformError                                500
     +-- DecodeError (ValueError)                      500
@@ -41,6 +43,7 @@ import json
 from collections.abc import Iterable
 
 __all__ = [
+    "AuthenticationError",
     "ConfigError",
     "DataSourceNotFoundException",
     "DecodeError",
@@ -50,6 +53,7 @@ __all__ = [
     "EntityNotFoundException",
     "FastserveError",
     "FeastObjectNotFoundException",
+    "FeastPermissionError",
     "FeatureNameCollisionError",
     "FeatureNotFoundException",
     "FeatureReferenceError",
@@ -276,6 +280,19 @@ class PushSourceNotFoundException(RequestError):
 
     def __init__(self, name: str):
         super().__init__(f"Unable to find push source {name!r}: no feature view has it")
+
+
+class AuthenticationError(FastserveError):
+    """The request does not say who asks, or not so that the server believes it."""
+
+    status = 401
+
+
+class FeastPermissionError(FastserveError):
+    """Whoever asks may not do that."""
+
+    status = 403
+    feast_class = "FeastPermissionError"
 
 
 class SourceError(FastserveError):

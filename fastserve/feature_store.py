@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastserve import online
 from fastserve._core import Batch, ReadPlan, same_items
 from fastserve.administration import AdministrationMixin
+from fastserve.condition import ConditionMixin
 from fastserve.config import Config, load_config, parse_config
 from fastserve.errors import FastserveError, FeatureReferenceError, RegistryNotFoundError, RequestError
 from fastserve.model import DataSource, Entity, FeatureService, FeatureView, OnDemandFeatureView, Project
@@ -34,6 +36,8 @@ PlanKey = tuple[str | tuple[str, ...], bool]
 class _Serving:
     """A snapshot and the plans compiled from it: replaced as one reference when the registry changes."""
 
+    is_applied = True
+
     def __init__(self, snapshot: Snapshot, options: PlanOptions, max_plans: int):
         self.snapshot = snapshot
         self._options = options
@@ -41,6 +45,13 @@ class _Serving:
         self._plans: dict[PlanKey, tuple[Features, ReadPlan]] = {}
         self._lock = threading.Lock()
         self._last: tuple[tuple[str, ...], bool, ReadPlan | None] = ((), False, None)
+        self.compilations = 0
+        self.keeps_warm = False
+        self.broken_services: dict[str, str] = {}
+
+    @property
+    def n_plans(self) -> int:
+        return len(self._plans)
 
     def plan(self, features: Features, full_feature_names: bool) -> ReadPlan:
         last, last_full_feature_names, plan = self._last
@@ -68,10 +79,23 @@ class _Serving:
     def _compile(self, key: PlanKey, features: Features) -> ReadPlan:
         plan = compile_plan(self.snapshot, self._options, features, key[1])
         with self._lock:
+            self.compilations += 1
             while len(self._plans) >= self._max_plans:
                 del self._plans[next(iter(self._plans))]  # the oldest
             self._plans[key] = features, plan
         return plan
+
+    def warm(self) -> None:
+        """Compile the plans of all services, as far as there is room for them."""
+        broken: dict[str, str] = {}
+        for service in list(self.snapshot.feature_services.values())[: self._max_plans // 2]:
+            with contextlib.suppress(FastserveError):
+                self.plan(service, False)  # may have to be asked for with full names
+            try:
+                self.plan(service, True)
+            except FastserveError as exc:
+                broken[service.name] = str(exc)
+        self.broken_services = broken
 
     def renewed(self, snapshot: Snapshot) -> _Serving:
         """Return the successor for a new snapshot, its plans compiled; what fails to compile is left out."""
@@ -83,11 +107,17 @@ class _Serving:
                 successor.plan(features, full_feature_names)
             except FastserveError:
                 continue  # the next request for it gets the error
+        successor.compilations += self.compilations
+        successor.keeps_warm = self.keeps_warm
+        if self.keeps_warm:
+            successor.warm()
         return successor
 
 
 class _Unapplied(_Serving):
     """Stands in as long as there is no registry: there is nothing in it, and nothing can be read."""
+
+    is_applied = False
 
     def __init__(self, reason: str, options: PlanOptions, max_plans: int):
         super().__init__(build_snapshot(pb.Registry(), options.project, None), options, max_plans)
@@ -97,7 +127,7 @@ class _Unapplied(_Serving):
         raise RegistryNotFoundError(self._reason)
 
 
-class FeatureStore(WritingMixin, AdministrationMixin):
+class FeatureStore(WritingMixin, AdministrationMixin, ConditionMixin):
     """Reads features of entities, now; and writes them.
 
     Args:
@@ -296,6 +326,9 @@ class FeatureStore(WritingMixin, AdministrationMixin):
     def list_projects(self) -> list[Project]:
         """Return the projects of the registry."""
         return list(self._serving.snapshot.projects.values())
+
+    def _state(self) -> _Serving:
+        return self._serving
 
     def _current_snapshot(self) -> Snapshot:
         return self._serving.snapshot

@@ -73,6 +73,12 @@ class Store(Protocol):
     def teardown(self, plans: Iterable[WritePlan]) -> None:
         """Delete everything that is stored of the project; `plans` are all of its views."""
 
+    def check(self) -> None:
+        """Raise StoreError if the store does not answer at this moment."""
+
+    def connections(self) -> dict[str, int]:
+        """Return how many connections there are, by state: open and idle (which are open too); no I/O."""
+
     def close(self) -> None:
         """Close all connections. A later read opens new ones."""
 

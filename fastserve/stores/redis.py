@@ -103,6 +103,20 @@ class RedisStore(AwaitableReads):
         """Delete all keys of the plans' project that have the join keys of one of the plans."""
         self._for_each({plan.prefix: plan for plan in plans}.values(), redis_write.delete_keys)
 
+    def check(self) -> None:
+        """Raise StoreError unless the server answers PING within `socket_timeout`: one that loads its data does not."""
+
+        def task(connection: Connection, deadline: float) -> None:
+            connection.call(deadline, "PING")
+
+        deadline = time.monotonic() + self._options.socket_timeout
+        while not self._once(task, deadline):
+            pass
+
+    def connections(self) -> dict[str, int]:
+        """Return the numbers of open and of idle connections."""
+        return {"open": len(self._counted), "idle": len(self._idle)}
+
     def _for_each(self, plans: Iterable[WritePlan], delete: Callable[[Connection, WritePlan, float], None]) -> None:
         timeout = self._options.socket_timeout
         for plan in plans:
