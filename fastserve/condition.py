@@ -21,14 +21,14 @@ class Figures:
         plans: request shapes that are compiled.
         compilations: of plans, since the store was made.
         refresh_failures: looks at the registry that failed, likewise.
-        connections: of the online store: state -> number.
+        store: the online store's connections and reads, see `Store.usage`.
         freshness: view -> the end of its latest materialized window.
     """
 
     plans: int
     compilations: int
     refresh_failures: int
-    connections: Mapping[str, int]
+    store: Mapping[str, int]
     freshness: Mapping[str, datetime]
 
 
@@ -87,6 +87,6 @@ class ConditionMixin:
             plans=state.n_plans,
             compilations=state.compilations,
             refresh_failures=self._refresher.failures,
-            connections=self._store.connections(),
+            store=self._store.usage(),
             freshness={name: end for name, end in ends.items() if end is not None},
         )

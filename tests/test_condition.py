@@ -22,7 +22,7 @@ def write_registry(repo: Path, message: object) -> None:
 def test_a_store_that_answers(redis_bank_repo: Path) -> None:
     with FeatureStore(redis_bank_repo) as store:
         store.check_store()
-        assert store.figures().connections == {"open": 1, "idle": 1}
+        assert store.figures().store == {"open": 1, "idle": 1, "in_flight": 0, "waiting": 0}
 
 
 def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
     with FeatureStore(goldens.copy_bank(tmp_path / "repo", section)) as store:
         with pytest.raises(errors.StoreError, match="cannot connect"):
             store.check_store()
-        assert store.figures().connections == {"open": 0, "idle": 0}
+        assert not any(store.figures().store.values())
 
 
 def test_plans_of_services_are_compiled_and_stay_so(redis_bank_repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

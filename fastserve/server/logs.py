@@ -71,7 +71,8 @@ class AccessLog:
             rest = f" {key or '-'} {trace}" if trace else f" {key}" if key else ""
             took = f"{milliseconds:.3f}ms {request_id}{rest}"
             # As uvicorn writes it, with the time before and what is ours behind.
-            line = f'INFO:     {self._now()} {client} - "{method} {path} HTTP/1.1" {status} {size} {took}'.encode()
+            place = f"{method} {_one_line(path)}"
+            line = f'INFO:     {self._now()} {client} - "{place} HTTP/1.1" {status} {size} {took}'.encode()
         self._lines.append(line)
 
     def _json(
@@ -119,6 +120,13 @@ class AccessLog:
             self._second = second
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._prefix}.{int((now - second) * 1000):03}Z"
+
+
+def _one_line(path: str) -> str:
+    """A path may have any character, but the line is not to look like another one."""
+    if path.isprintable() and '"' not in path:
+        return path
+    return path.encode("unicode_escape").decode().replace('"', "%22")
 
 
 class JsonFormatter(logging.Formatter):

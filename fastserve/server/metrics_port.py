@@ -1,74 +1,51 @@
-"""The port that Prometheus scrapes with `--metrics`: Feast's 8000, any path, no authentication."""
+"""The port that Prometheus scrapes with `--metrics`: any path, no authentication.
+
+The socket listens before the workers split, and all of them accept from it: whichever answers shows the sums of all.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-import threading
+import socket
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from fastserve.errors import FastserveError
 from fastserve.server.exposition import CONTENT_TYPE
 
-__all__ = ["MetricsPort"]
+__all__ = ["serve_metrics"]
 
 logger = logging.getLogger("fastserve.server")
 
+PATIENCE_SECONDS = 10
+"""How long a client may take to ask."""
 
-class MetricsPort:
-    """Listens from the start, and answers between `start` and `close`, on a thread of its own.
+
+async def serve_metrics(listener: socket.socket, text: Callable[[], str]) -> asyncio.Server:
+    """Answer on a listening socket until the server that is returned is closed.
 
     Args:
-        text: returns what is answered.
-    Raises:
-        FastserveError: the port is taken, or the address is none of this machine's.
+        text: returns what is answered; called in a thread.
     """
 
-    def __init__(self, host: str, port: int, text: Callable[[], str]):
-        try:
-            self._server = _server(host, port, text)
-        except (OSError, OverflowError) as exc:
-            reason = getattr(exc, "strerror", None) or exc
-            raise FastserveError(f"cannot listen for metrics on {host}:{port}: {reason}") from None
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="fastserve-metrics", daemon=True)
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Whoever asks for nothing, or does not wait for the answer, gets none.
+        with contextlib.closing(writer), contextlib.suppress(OSError, EOFError, ValueError, asyncio.TimeoutError):
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
+            writer.write(await asyncio.to_thread(_answer, text))
+            await asyncio.wait_for(writer.drain(), PATIENCE_SECONDS)
 
-    def start(self) -> None:
-        """Start to answer."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop, if it was started, and give the port back."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+    return await asyncio.start_server(answer, sock=listener)
 
 
-def _server(host: str, port: int, text: Callable[[], str]) -> ThreadingHTTPServer:
-    import socket
-
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 10  # a client that says nothing
-
-        def do_GET(self) -> None:
-            try:
-                body, status = text().encode(), 200
-            except Exception:
-                # Whatever it is, Prometheus is to see that the scrape failed, and the operator why.
-                logger.exception("the metrics cannot be read")
-                body, status = b"the metrics cannot be read; the log says why\n", 500
-            self.send_response(status)
-            self.send_header("Content-Type", CONTENT_TYPE)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Scrapes are not logged."""
-
-    class Server(ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        daemon_threads = True
-
-    return Server((host, port), Handler)
+def _answer(text: Callable[[], str]) -> bytes:
+    try:
+        status, body = "200 OK", text().encode()
+    except Exception:
+        # Whatever it is, Prometheus is to see that the scrape failed, and the operator why.
+        logger.exception("the metrics cannot be read")
+        status, body = "500 Internal Server Error", b"the metrics cannot be read; the log says why\n"
+    head = (
+        f"HTTP/1.1 {status}\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body

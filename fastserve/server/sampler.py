@@ -79,8 +79,10 @@ class Sampler:
         meters.set("fastserve_plan_cache_size", value=figures.plans)
         meters.set("fastserve_plan_compilations_total", value=figures.compilations)
         meters.set("fastserve_registry_refresh_failures_total", value=figures.refresh_failures)
-        for state, count in figures.connections.items():
-            meters.set("fastserve_store_connections", state, value=count)
+        for state in ("open", "idle"):
+            meters.set("fastserve_store_connections", state, value=figures.store[state])
+        for state in ("in_flight", "waiting"):
+            meters.set("fastserve_store_reads", state, value=figures.store[state])
         now = datetime.now(timezone.utc)
         for view, end in figures.freshness.items():
             age = (now - end).total_seconds()

@@ -76,8 +76,9 @@ class Store(Protocol):
     def check(self) -> None:
         """Raise StoreError if the store does not answer at this moment."""
 
-    def connections(self) -> dict[str, int]:
-        """Return how many connections there are, by state: open and idle (which are open too); no I/O."""
+    def usage(self) -> dict[str, int]:
+        """Return how many connections are `open`, how many of them `idle`, and how many asynchronous reads are
+        `in_flight` or `waiting` for a place; no I/O."""
 
     def close(self) -> None:
         """Close all connections. A later read opens new ones."""

@@ -113,9 +113,13 @@ class RedisStore(AwaitableReads):
         while not self._once(task, deadline):
             pass
 
-    def connections(self) -> dict[str, int]:
-        """Return the numbers of open and of idle connections."""
-        return {"open": len(self._counted), "idle": len(self._idle)}
+    def usage(self) -> dict[str, int]:
+        """Return numbers of connections and of asynchronous reads, see `Store.usage`."""
+        found = {"open": len(self._counted), "idle": len(self._idle), "in_flight": 0, "waiting": 0}
+        if self._wires is not None:
+            for name, count in self._wires.usage().items():
+                found[name] += count
+        return found
 
     def _for_each(self, plans: Iterable[WritePlan], delete: Callable[[Connection, WritePlan, float], None]) -> None:
         timeout = self._options.socket_timeout

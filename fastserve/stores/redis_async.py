@@ -58,6 +58,18 @@ class Wires:
                 wire.close()
                 await asyncio.sleep(0)  # the transport closes its socket in the next turn
 
+    def usage(self) -> dict[str, int]:
+        """Return numbers of all loops' connections and reads, see `Store.usage`."""
+        wires = list(self.by_loop.values())
+        links = [wire.link for wire in wires if wire.link is not None]
+        in_flight = [len(link.in_flight) + len(link.bulk) for link in links]
+        return {
+            "open": len(links),
+            "idle": in_flight.count(0),
+            "in_flight": sum(in_flight),
+            "waiting": sum(len(wire.waiting) for wire in wires),
+        }
+
     def close(self) -> None:
         """End all connections; those of other threads' loops in the next turn of each."""
         with self._lock:

@@ -86,9 +86,9 @@ class SqliteStore(ThreadedReads):
         """Raise StoreError unless the file is there and can be read."""
         self._over_one(lambda connection: connection.execute("SELECT count(*) FROM sqlite_master").fetchone())
 
-    def connections(self) -> dict[str, int]:
-        """Return the numbers of open and of idle connections; those in use are not counted."""
-        return {"open": len(self._idle), "idle": len(self._idle)}
+    def usage(self) -> dict[str, int]:
+        """Return the number of connections, see `Store.usage`; those in use are not counted."""
+        return {"open": len(self._idle), "idle": len(self._idle), "in_flight": 0, "waiting": 0}
 
     def _over_one(self, task: Callable[[_Connection], object]) -> None:
         """Do the task over an idle connection, or a new one."""

@@ -389,14 +389,14 @@ class TestCheck:
 
     def test_one_that_answers(self, place: Place, store: Store) -> None:
         place.write(PROFILE, PROFILES)
-        assert store.connections() == {"open": 0, "idle": 0}
+        assert not any(store.usage().values())
         store.check()
         read(store, plan([PROFILE]), customer_id=["C1"])
         store.check()
-        assert store.connections() == {"open": 1, "idle": 1}
+        assert store.usage() == {"open": 1, "idle": 1, "in_flight": 0, "waiting": 0}
 
     def test_one_that_does_not(self, place: Place, keep: Keep) -> None:
         failing = keep(place.open_failing())
         with pytest.raises(StoreError):
             failing.check()
-        assert failing.connections() == {"open": 0, "idle": 0}
+        assert not any(failing.usage().values())

@@ -53,3 +53,18 @@ def test_many_at_once_over_one_connection(store: RedisStore, run: Any, empty_red
             assert len(client.client_list()) == 2
 
     run(main())
+
+
+def test_usage_tells_of_connections_and_reads(store: RedisStore, run: Any) -> None:
+    async def read_and_look() -> list[dict[str, int]]:
+        await ask(store, [1])
+        found = [store.usage()]
+        reads = [asyncio.create_task(ask(store, [number])) for number in (1, 2, 3)]
+        await asyncio.sleep(0)  # they have begun; no turn of the loop has received anything
+        found.append(store.usage())
+        await asyncio.gather(*reads)
+        return [*found, store.usage()]
+
+    idle, busy, after = run(read_and_look())
+    assert idle == after == {"open": 1, "idle": 1, "in_flight": 0, "waiting": 0}
+    assert busy == {"open": 1, "idle": 0, "in_flight": 3, "waiting": 0}
