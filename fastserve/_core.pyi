@@ -18,6 +18,16 @@ class StoredView:
     def event_time(self) -> int: ...
 
 @final
+class VectorLayout:
+    views: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
+    fingerprint: int
+    n_segments: int
+    head: bytes
+    def __new__(cls, views: Iterable[tuple[str, Iterable[tuple[str, int]]]]) -> VectorLayout: ...
+    @property
+    def bitmap_sizes(self) -> tuple[int, ...]: ...
+
+@final
 class KeyGroup:
     join_keys: tuple[str, ...]
     columns: tuple[str, ...]
@@ -28,6 +38,11 @@ class KeyGroup:
     suffix: bytes
     version: int
     whole_hash: bool
+    vector: VectorLayout | None
+    vector_format: str
+    vector_prefix: bytes
+    vector_field: bytes
+    vector_label: str
     def __init__(
         self,
         join_keys: Iterable[str],
@@ -37,6 +52,12 @@ class KeyGroup:
         project: str,
         version: int = 3,
         whole_hash: bool = False,
+        *,
+        vector: VectorLayout | None = None,
+        vector_format: str = "",
+        vector_prefix: bytes = b"",
+        vector_field: bytes = b"",
+        vector_label: str = "precomputed vectors",
     ) -> None: ...
 
 @final
@@ -69,6 +90,7 @@ class ReadPlan:
     view_versions: tuple[tuple[str, int], ...]
     enforce_ttl: bool
     has_ttl: bool
+    has_vectors: bool
     def __init__(
         self,
         groups: Iterable[KeyGroup],
@@ -122,6 +144,7 @@ class Batch:
     def feed(self, data: bytes | bytearray, size: int = -1) -> bool: ...
     def feed_from(self, data: bytes | bytearray, start: int, size: int, until: int) -> int: ...
     def put(self, group: int, entity: int, field: int, value: bytes) -> None: ...
+    def unpack_vectors(self) -> list[tuple[int, int]]: ...
     def set_computed(self, name: str, values: list[bytes]) -> None: ...
 
 @final
@@ -224,6 +247,33 @@ class EncodedRows:
     def records(self) -> Iterator[tuple[bytes, int, int | None, tuple[bytes, ...]]]: ...
     def items(self) -> Iterator[tuple[bytes, str, bytes, int]]: ...
 
+@final
+class EncodedVectors:
+    layout: VectorLayout
+    n_rows: int
+    applied: int
+    handed_out: int
+    answered: int
+    marker_changed: bool
+    unresolved: list[int]
+    def __len__(self) -> int: ...
+    @property
+    def first_unanswered(self) -> int: ...
+    def entity_keys(self) -> list[bytes]: ...
+    def items(self) -> Iterator[tuple[bytes, bytes]]: ...
+    def commands(
+        self,
+        sha: bytes,
+        prefix: bytes,
+        marker_key: bytes,
+        marker: bytes,
+        key_ttl: int = 0,
+        replace_equal: bool = False,
+        limit: int = 1048576,
+    ) -> bytes | None: ...
+    def rewind(self) -> None: ...
+    def feed(self, data: bytes | bytearray, size: int = -1) -> bool: ...
+
 def columns_of_rows(rows: list[Any]) -> dict[str, list[Any]]: ...
 def decode_timestamp(data: bytes) -> int: ...
 def decode_value(data: bytes, value_type: int = 0) -> Any: ...
@@ -244,6 +294,7 @@ def key_hashes(plan: WritePlan, batch: _ArrowArray) -> bytes: ...
 def latest_rows(plan: WritePlan, batch: _ArrowArray, created: bool = False) -> bytes: ...
 def list_column(batch: Batch, slot: Slot) -> tuple[tuple[bytes, bytes, bytes, int], tuple[bytes, bytes, int]]: ...
 def murmur3_32(data: bytes) -> int: ...
+def pack_batch(layout: VectorLayout, batch: Batch, group: int) -> EncodedVectors: ...
 def plain_batch(plan: ReadPlan, entity_rows: object) -> Batch | None: ...
 def proto_response(batch: Batch, view_versions: bool = False) -> bytes: ...
 def python_columns(batch: Batch, event_timestamps: bool = False) -> dict[str, list[Any]]: ...

@@ -37,7 +37,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from uuid import UUID
 
-from fastserve.errors import DecodeError, EncodeError, EntityError
+from fastserve.errors import DecodeError, EncodeError, EntityError, VectorStaleError, VectorVersionError
 
 import_datetime()
 
@@ -45,17 +45,22 @@ include "_core_bytes.pxi"    # Cursor (bounded reads), Sink (growing buffer), va
 include "_core_value.pxi"    # feature Value: wire bytes -> Python, wire bytes -> JSON
 include "_core_encode.pxi"   # feature Value: Python -> wire bytes
 include "_core_key.pxi"      # entity keys: serialise, deserialise, prefix; hash field ids
+include "_core_layout.pxi"   # VectorLayout: what a packed vector of all features of a service looks like
 include "_core_plan.pxi"     # ReadPlan, KeyGroup, Slot: what does not depend on the entities
 include "_core_resp.pxi"     # Redis's replies: numbers, texts, errors
 include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
+include "_core_vector.pxi"   # packed vectors: checked, and read in place
 include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
 include "_core_meter.pxi"    # what a server counts: counters, histograms, statuses per view
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
 include "_core_arrow.pxi"    # Arrow columns -> framed Values
 include "_core_table.pxi"    # WritePlan, Table: an Arrow batch bound to it, keys and times
 include "_core_write.pxi"    # EncodedRows: rows -> framed calls of the script that writes
+include "_core_pack.pxi"     # rows, and filled Batches -> packed vectors, framed for the script that merges them
 include "_core_latest.pxi"   # the latest row per entity key
 
 # What only the core itself may make is not for Python to make.
-for _name in ("Cells", "Elements", "Elementwise", "EventTimes", "FieldTable", "KeyTable", "LatestRows", "Sink", "Table"):
+for _name in (
+    "BatchPacker", "Cells", "Elements", "Elementwise", "EventTimes", "FieldTable", "KeyTable", "LatestRows", "Sink", "Table"
+):
     del globals()[_name]

@@ -4,6 +4,7 @@
 #                    length -1 where nothing is stored. Commands are sent in this order, so replies fill it front to back
 #   reply of HMGET   "*" fields CRLF, then per field "$" length CRLF bytes CRLF, or "$-1" CRLF for nothing
 #   reply of HGETALL "*" 2 x fields CRLF, then name and value of each field that the hash has, in any order
+#   reply of MGET    "*" keys CRLF, then the vector of each key, or "$-1" CRLF for none: it fills one cell per entity
 
 def columns_of_rows(list rows not None):
     """Turn rows, a list of mappings with equal keys, into a dict of lists.
@@ -96,8 +97,12 @@ cdef struct GroupState:
     Py_ssize_t n_entities
     Py_ssize_t first_cell
     Py_ssize_t first_key
-    int n_fields
+    int n_fields                # cells of an entity
     PyObject* whole_hash        # the FieldTable (borrowed) of a group that is read by HGETALL, else NULL
+    Py_ssize_t keys_per_command # of an MGET; 0: each entity has its own command
+    const VectorPlace* places   # of packed vectors: where each field is, else NULL
+    int32_t n_segments
+    Py_ssize_t* segments        # where each one of each entity begins in the replies, view by view; 0: nowhere
     int32_t* entity_of_row      # NULL: row i is entity i; entity-less groups have every row at entity 0
     bint constant
 
@@ -141,7 +146,8 @@ cdef class Batch:
     cdef Py_ssize_t send_group, send_entity
     cdef Py_ssize_t expected_cells, filled_cells
     cdef Py_ssize_t scan_group, scan_entity
-    cdef int fields_left                   # of the reply at hand; 0 between replies
+    cdef Py_ssize_t fields_left            # of the reply at hand; 0 between replies
+    cdef Py_ssize_t reply_entities         # that the reply at hand is about
     cdef Py_ssize_t scanned
 
     def __cinit__(self, ReadPlan plan not None, dict columns not None, Py_ssize_t n_rows, dict request_data=None):
@@ -165,6 +171,7 @@ cdef class Batch:
         if self.states is not NULL:
             for g in range(self.n_groups):
                 PyMem_Free(self.states[g].entity_of_row)
+                PyMem_Free(self.states[g].segments)
         PyMem_Free(self.states)
         PyMem_Free(self.key_ends)
         PyMem_Free(self.cells)
@@ -191,13 +198,15 @@ cdef class Batch:
             state = &self.states[g]
             state.first_key = self.n_keys
             state.first_cell = self.n_cells
-            state.n_fields = group.n_fields
-            state.whole_hash = <PyObject*>group.table if group.whole_hash else NULL
+            state.n_fields = group.n_fields if group.places is NULL else 1
+            state.whole_hash = <PyObject*>group.table if group.whole_hash and group.places is NULL else NULL
             if group.columns:
                 self.make_group_keys(group, state)
             else:
                 self.make_constant_key(group, state)
-            self.n_cells += state.n_entities * group.n_fields
+            if group.places is not NULL:
+                expect_vectors(self, group, state)
+            self.n_cells += state.n_entities * state.n_fields
         self.cells = <Cell*>PyMem_Malloc((self.n_cells + 1) * sizeof(Cell))
         if self.cells is NULL:
             raise MemoryError
@@ -305,9 +314,12 @@ cdef class Batch:
                 self.send_group += 1
                 self.send_entity = 0
                 continue
-            self.put_command(out, group, state.first_key + self.send_entity)
-            self.send_entity += 1
-            self.expected_cells += group.n_fields
+            if state.keys_per_command:
+                self.send_entity += put_mget(out, self, group, state, self.send_entity)
+            else:
+                self.put_command(out, group, state.first_key + self.send_entity)
+                self.send_entity += 1
+            self.expected_cells = state.first_cell + self.send_entity * state.n_fields
         return out.finish() if out.size else None
 
     cdef int put_command(self, Sink out, KeyGroup group, Py_ssize_t key) except -1:
@@ -338,7 +350,7 @@ cdef class Batch:
 
     @property
     def unsent(self):
-        """The number of commands that are not handed out yet."""
+        """The number of distinct keys that are yet to be asked for; but for vectors, a command each."""
         if self.send_group == self.n_groups:
             return 0
         return self.n_keys - self.states[self.send_group].first_key - self.send_entity
@@ -408,17 +420,19 @@ cdef class Batch:
                 break
             if after > 0:
                 at = after
-                cell += self.states[self.scan_group].n_fields
-                self.scan_entity += 1
+                self.begin_reply()
+                cell += self.reply_entities * self.states[self.scan_group].n_fields
+                self.scan_entity += self.reply_entities
                 self.skip_finished_groups()
                 continue
             if self.fields_left == 0:
                 after = read_length(data, at, size, c'*', &n)
                 if after == 0:
                     break
-                if after < 0 or n != self.states[self.scan_group].n_fields:
+                self.begin_reply()
+                if after < 0 or n != self.reply_entities * self.states[self.scan_group].n_fields:
                     self.unusual(data + at, size - at)
-                self.fields_left = <int>n
+                self.fields_left = n
                 at = after
             after = read_length(data, at, size, c'$', &n)
             if after == 0 or (after > 0 and n >= 0 and size - after < n + 2):
@@ -430,11 +444,18 @@ cdef class Batch:
             cell += 1
             self.fields_left -= 1
             if self.fields_left == 0:
-                self.scan_entity += 1
+                self.scan_entity += self.reply_entities
                 self.skip_finished_groups()
         self.scanned = at
         self.filled_cells = cell
         return cell >= until
+
+    cdef inline void begin_reply(self) noexcept:
+        """Note how many entities the next reply is about."""
+        cdef const GroupState* state = &self.states[self.scan_group]
+        self.reply_entities = 1
+        if state.keys_per_command:
+            self.reply_entities = min(state.keys_per_command, state.n_entities - self.scan_entity)
 
     cdef Py_ssize_t scan_error(self, const uint8_t* data, Py_ssize_t start, Py_ssize_t size) except -1:
         """Scan an error reply; return the offset behind it, or 0 when bytes are missing."""
@@ -494,8 +515,9 @@ cdef class Batch:
         """Store one value by hand (for stores that do not speak RESP).
 
         Args:
-            group, entity, field: indexes into `groups`, into `entity_keys(group)` and into the group's `fields`.
-            value: the serialised Value, or Timestamp for the event time.
+            group, entity, field: indexes into `groups`, into `entity_keys(group)` and into the group's `fields`; 0 for
+                vectors.
+            value: the serialised Value, or Timestamp for the event time; or the vector.
         """
         cdef GroupState* state = self.state(group)
         cdef Cell* cell
@@ -505,6 +527,24 @@ cdef class Batch:
         cell.offset = self.replies.size
         cell.size = PyBytes_GET_SIZE(value)
         self.replies.put_bytes(value)
+
+    def unpack_vectors(self):
+        """Look at the vectors that the store has read; without this, nothing in them counts.
+
+        Returns:
+            (group, entity) of each that is not there, as indexes into `groups` and into `entity_keys(group)`; its features
+            are NOT_FOUND.
+        Raises:
+            DecodeError: a vector is not sound; names the key.
+            VectorVersionError: it is in another version of the format.
+            VectorStaleError: it is of another layout.
+        """
+        cdef Py_ssize_t g
+        cdef list missing = []
+        for g in range(self.n_groups):
+            if self.states[g].places is not NULL:
+                unpack_group(self, g, missing)
+        return missing
 
     # --- answer side ---
 
@@ -521,6 +561,8 @@ cdef class Batch:
         cdef Cell* cell
         if slot.group < 0:
             return 0
+        if self.states[slot.group].places is not NULL:
+            return vector_time(self, slot, row)
         cell = self.cell_at(&self.states[slot.group], row, slot.event_time)
         if cell.size <= 0:
             return 0

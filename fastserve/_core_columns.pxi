@@ -53,6 +53,9 @@ cdef Sink cleared_bits(Py_ssize_t n):
 cdef bint read_slot(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, Member* m) except -1:
     """Read the member stored for a row; False if it is null, absent or withheld."""
     cdef bint found = False
+    if is_packed(batch, slot):
+        load_packed(batch, slot, row, c, m)
+        return not is_null(m) and not withheld(batch, slot, row)
     stored(batch, slot, row, c, &found)
     if c.at == c.end or withheld(batch, slot, row):
         return False
@@ -70,10 +73,13 @@ def fixed_column(Batch batch not None, Slot slot not None):
     """
     cdef Py_ssize_t row, nulls = 0
     cdef int width = item_size(slot.value_type)
-    cdef Sink values = Sink.of(batch.n_rows * width + 8), valid = cleared_bits(batch.n_rows)
+    cdef Sink values, valid
     cdef Cursor c
     cdef Member m
     require(width > 0, slot, "fixed-width")
+    if is_packed(batch, slot) and not (batch.plan.enforce_ttl and slot.ttl):
+        return packed_fixed(batch, slot)
+    values, valid = Sink.of(batch.n_rows * width + 8), cleared_bits(batch.n_rows)
     for row in range(batch.n_rows):
         try:
             if read_slot(batch, slot, row, &c, &m):

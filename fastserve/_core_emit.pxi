@@ -32,6 +32,20 @@ cdef inline int stored(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, bint* 
     return 0
 
 
+cdef inline bint is_packed(Batch batch, Slot slot) noexcept:
+    return slot.group >= 0 and batch.states[slot.group].places is not NULL
+
+
+cdef inline bint load(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, Member* m) except -1:
+    """Read one value, wherever it is stored, into `m`; return whether the store has the field at all."""
+    cdef bint found = False
+    if is_packed(batch, slot):
+        return load_packed(batch, slot, row, c, m)
+    stored(batch, slot, row, c, &found)
+    read_member(c, m, 0)
+    return found
+
+
 cdef inline bint withheld(Batch batch, Slot slot, Py_ssize_t row) except -1:
     return batch.plan.enforce_ttl and batch.is_expired(slot, row)
 
@@ -50,7 +64,10 @@ cdef list python_column(Batch batch, Slot slot, Py_ssize_t* row):
     """One feature's values. On an error `row` tells where; the caller adds that to it."""
     cdef bint found = False, enforce = batch.plan.enforce_ttl
     cdef Cursor c
-    cdef list result = PyList_New(batch.n_rows)
+    cdef list result
+    if is_packed(batch, slot):
+        return packed_column(batch, slot, row)
+    result = PyList_New(batch.n_rows)
     for row[0] in range(batch.n_rows):
         stored(batch, slot, row[0], &c, &found)
         if c.at == c.end or (enforce and withheld(batch, slot, row[0])):
@@ -138,7 +155,7 @@ def statuses(Batch batch not None):
     """Return column -> list of "PRESENT", "NULL_VALUE", "NOT_FOUND" or "OUTSIDE_MAX_AGE", one per row."""
     cdef Slot slot
     cdef Py_ssize_t row
-    cdef bint found = False
+    cdef bint found
     cdef Cursor c
     cdef Member m
     cdef list column
@@ -146,9 +163,8 @@ def statuses(Batch batch not None):
     for slot in batch.plan.outputs:
         column = []
         for row in range(batch.n_rows):
-            stored(batch, slot, row, &c, &found)
             try:
-                read_member(&c, &m, 0)
+                found = load(batch, slot, row, &c, &m)
             except DecodeError as exc:
                 raise batch.located(exc, slot, row) from None
             column.append(STATUS_NAMES[status_of(batch, slot, row, found, is_null(&m))])
@@ -200,6 +216,15 @@ cdef int put_json_slot_value(Sink out, Batch batch, Slot slot, Py_ssize_t row) e
     """Append one value; return its status."""
     cdef bint found = False, null = True
     cdef Cursor c
+    cdef Member m
+    if is_packed(batch, slot):
+        found = load_packed(batch, slot, row, &c, &m)
+        null = is_null(&m)
+        if null or withheld(batch, slot, row):
+            out.put(b"null", 4)
+        else:
+            put_json_member(out, &m, 0)
+        return status_of(batch, slot, row, found, null)
     stored(batch, slot, row, &c, &found)
     if c.at == c.end or withheld(batch, slot, row):
         out.put(b"null", 4)
@@ -318,14 +343,31 @@ def json_response(Batch batch not None, bint view_versions=False):
 
 # --- protobuf --------------------------------------------------------------------------------------------------------
 
+cdef int stored_value(Batch batch, Slot slot, Py_ssize_t row, Sink value, Cursor* c, bint* found) except -1:
+    """Do what `stored` does; a value that is not stored in serialised form is first put into `value` in that form."""
+    cdef Member m
+    if not is_packed(batch, slot):
+        return stored(batch, slot, row, c, found)
+    try:
+        found[0] = load_packed(batch, slot, row, c, &m)
+    except DecodeError as exc:
+        raise batch.located(exc, slot, row) from None
+    if m.number == 0 or batch.states[slot.group].places[slot.field].kind == WIRE_VALUE:
+        return 0
+    value.size = 0
+    put_member(value, &m)
+    c[0] = Cursor(value.data, value.data, value.data + value.size)
+    return 0
+
+
 cdef int put_proto_slot(Sink vector, Batch batch, Slot slot, Sink seen) except -1:
     cdef Py_ssize_t row
     cdef bint found = False, null = True
     cdef Cursor c
     cdef Member m
-    cdef Sink moment = Sink.of(16)
+    cdef Sink moment = Sink.of(16), value = Sink.of(64)
     for row in range(batch.n_rows):
-        stored(batch, slot, row, &c, &found)
+        stored_value(batch, slot, row, value, &c, &found)
         if withheld(batch, slot, row):
             c.at = c.end
         vector.put_field(1, c.at, c.end - c.at)

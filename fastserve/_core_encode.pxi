@@ -307,6 +307,20 @@ cdef int put_payload(Sink out, object value, uint32_t field, uint32_t value_type
     return out.put(body.data, body.size)
 
 
+cdef int put_member(Sink out, const Member* m) except -1:
+    """Append a member that was read as a Value."""
+    cdef uint64_t wire = WIRE[m.number]
+    out.put_varint(<uint64_t>m.number << 3 | wire)
+    if wire == 0:
+        return out.put_varint(m.scalar)
+    if wire == 1:
+        return out.put_u64(m.scalar)
+    if wire == 5:
+        return out.put_u32(<uint32_t>m.scalar)
+    out.put_varint(m.body.end - m.body.at)
+    return out.put(m.body.at, m.body.end - m.body.at)
+
+
 cdef dict TYPE_BY_NAME = {    # Python and NumPy type names -> ValueType, as Feast infers them
     "int": INT64, "int64": INT64, "uint64": INT64, "uint32": INT64,
     "int32": INT32, "int16": INT32, "uint16": INT32, "int8": INT32, "uint8": INT32,

@@ -135,18 +135,16 @@ cdef class PlanMeter:
 
 cdef int count_statuses(Batch batch, Slot slot, Py_ssize_t step, int64_t* counts) except -1:
     cdef Py_ssize_t row = 0
-    cdef bint found = False, null
+    cdef bint found, null
     cdef Cursor c
     cdef Member m
     while row < batch.n_rows:
-        stored(batch, slot, row, &c, &found)
-        null = c.at == c.end
-        if found and not null:
-            try:
-                read_member(&c, &m, 0)
-                null = is_null(&m)
-            except DecodeError:
-                pass    # of a value that the answer leaves out, or else nothing would be counted
+        found, null = True, False
+        try:
+            found = load(batch, slot, row, &c, &m)
+            null = is_null(&m)
+        except DecodeError:
+            pass    # of a value that the answer leaves out, or else nothing would be counted
         counts[status_of(batch, slot, row, found, null)] += min(step, batch.n_rows - row)
         row += step
     return 0

@@ -116,6 +116,10 @@ cdef class KeyGroup:
         version: the `entity_key_serialization_version`.
         whole_hash: read by HGETALL instead of HMGET. In a small hash Redis searches each field from the front, so that
             asking for most of them costs it more than giving out all.
+        vector: the VectorLayout of packed vectors, which are then read instead of the hash, by MGET: the keys are
+            `vector_prefix` and the entity key, without the project. The layout may have more views than the group.
+        vector_format: "packed"; "feast", which reads Feast's vectors, one per hash, in `vector_field`; "" for neither.
+        vector_label: what errors call the vectors.
     """
 
     cdef readonly tuple join_keys
@@ -127,13 +131,23 @@ cdef class KeyGroup:
     cdef readonly bytes suffix
     cdef readonly int version
     cdef readonly bint whole_hash
+    cdef readonly VectorLayout vector
+    cdef readonly str vector_format
+    cdef readonly bytes vector_prefix
+    cdef readonly bytes vector_field
+    cdef readonly str vector_label
     cdef bytes head
     cdef bytes tail
     cdef int n_fields
     cdef FieldTable table
+    cdef VectorPlace* places       # of packed vectors: where each field is
+
+    def __dealloc__(self):
+        PyMem_Free(self.places)
 
     def __init__(self, join_keys, columns, value_types, views, str project not None, int version=3,
-                 bint whole_hash=False):
+                 bint whole_hash=False, *, VectorLayout vector=None, str vector_format="", bytes vector_prefix=b"",
+                 bytes vector_field=b"", str vector_label="precomputed vectors"):
         self.join_keys = tuple(join_keys)
         self.columns = tuple(columns)
         self.value_types = tuple(value_types)
@@ -147,11 +161,35 @@ cdef class KeyGroup:
             self.prefix += dummy_key_value(self.join_keys)
         self.whole_hash = whole_hash
         self.table = FieldTable(self.fields)
+        self.vector, self.vector_prefix, self.vector_field = vector, vector_prefix, vector_field
+        self.vector_format = vector_format or ("packed" if vector is not None else "")
+        self.vector_label = vector_label
+        if self.vector_format:
+            self.bind_vectors()
+            return
         if whole_hash:
             self.head, self.tail = b"*2\r\n$7\r\nHGETALL\r\n$", b"\r\n"
             return
         self.head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + self.n_fields)
         self.tail = b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in self.fields)
+
+    cdef Py_ssize_t framing(self) except -1:
+        """Bytes of an entity's command beside its key."""
+        return len(self.head) + len(self.vector_prefix) + len(self.tail)
+
+    cdef int bind_vectors(self) except -1:
+        """Find the fields in the vectors."""
+        cdef Py_ssize_t i
+        if self.vector_format != "packed" or self.vector is None:
+            raise ValueError(f"vectors of format {self.vector_format!r} cannot be read")
+        self.head = self.tail = b""
+        self.places = <VectorPlace*>PyMem_Calloc(self.n_fields + 1, sizeof(VectorPlace))
+        if self.places is NULL:
+            raise MemoryError
+        fields = [(view.name, feature) for view in self.views for feature in (*view.features, None)]
+        for i, (view, feature) in enumerate(fields):
+            self.places[i] = self.vector.place_of(view, feature)
+        return 0
 
 
 cdef bytes dummy_key_value(tuple join_keys):
@@ -223,6 +261,7 @@ cdef class ReadPlan:
         view_versions: (name, version number) of each view that is read.
         enforce_ttl: values older than the ttl are null.
         has_ttl: the age of some value matters, so a batch has to know the time.
+        has_vectors: some group is read from vectors: after the store has read, `Batch.unpack_vectors` must be called.
     """
 
     cdef readonly tuple groups
@@ -236,6 +275,7 @@ cdef class ReadPlan:
     cdef readonly tuple view_versions
     cdef readonly bint enforce_ttl
     cdef readonly bint has_ttl
+    cdef readonly bint has_vectors
     cdef bytes json_names
     cdef Py_ssize_t framing       # bytes of the longest command, without its entity key
     cdef object meter             # the PlanMeter that a server counts its reads with, if any
@@ -257,7 +297,8 @@ cdef class ReadPlan:
         for group in self.groups:
             if not isinstance(group, KeyGroup):
                 raise TypeError(f"KeyGroup expected, got {type(group).__name__}")
-        self.framing = 256 + max([len((<KeyGroup>g).head) + len((<KeyGroup>g).tail) for g in self.groups], default=0)
+        self.has_vectors = any([(<KeyGroup>group).vector_format for group in self.groups])
+        self.framing = 256 + max([(<KeyGroup>group).framing() for group in self.groups], default=0)
         self.blank = dict.fromkeys([*self.required_views, *(slot.name for slot in self.outputs)])
         for slot in self.outputs + self.inputs:
             check_slot(slot, self.groups)
@@ -286,6 +327,21 @@ cdef int check_slot(Slot slot, tuple groups) except -1:
         n_fields = (<KeyGroup>groups[slot.group]).n_fields
     if not 0 <= slot.field < n_fields or not 0 <= slot.event_time < n_fields:
         raise ValueError(f"{slot.label}: field {slot.field} of group {slot.group} is not in the plan")
+    if (<KeyGroup>groups[slot.group]).places is not NULL:
+        check_places(slot, (<KeyGroup>groups[slot.group]).places)
+    return 0
+
+
+cdef int check_places(Slot slot, const VectorPlace* places) except -1:
+    """What is read as the slot's type, without looking again, must be of that type."""
+    cdef const VectorPlace* value = &places[slot.field]
+    cdef const VectorPlace* time = &places[slot.event_time]
+    if value.kind == ROW_TIME or time.kind != ROW_TIME or time.segment != value.segment:
+        raise ValueError(f"{slot.label}: field {slot.field} is no feature with its event time at {slot.event_time}")
+    if value.member != stored_type(slot.value_type):
+        raise ValueError(
+            f"{slot.label}: {type_name(value.member)} in the vectors, {type_name(slot.value_type)} in the plan"
+        )
     return 0
 
 

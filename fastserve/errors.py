@@ -23,15 +23,15 @@
     |   +-- EncodeError                               422
     |   +-- WriteError                                422
     |   +-- PushSourceNotFoundException               422
-    +-- AuthenticationError                           401
-    +-- FeastPermissionError                          403
     +-- SourceError                                   500
     +-- TransformError                                500
     +-- DecodeError (ValueError)                      500
+    +-- VectorError                                   500
+    |   +-- VectorStaleError
+    |   +-- VectorVersionError
     +-- NotSupportedError (NotImplementedError)       501
     +-- StoreError                                    503
         +-- StoreTimeoutError                         504
-        +-- StoreOverloadedError
 
 Names that Feast has too are spelled as in `feast.errors`, so that code which catches them needs only a new import, and
 so that Feast's remote client, which looks the class up by name, raises its own.
@@ -43,7 +43,6 @@ import json
 from collections.abc import Iterable
 
 __all__ = [
-    "AuthenticationError",
     "ConfigError",
     "DataSourceNotFoundException",
     "DecodeError",
@@ -53,7 +52,6 @@ __all__ = [
     "EntityNotFoundException",
     "FastserveError",
     "FeastObjectNotFoundException",
-    "FeastPermissionError",
     "FeatureNameCollisionError",
     "FeatureNotFoundException",
     "FeatureReferenceError",
@@ -71,9 +69,11 @@ __all__ = [
     "RequestError",
     "SourceError",
     "StoreError",
-    "StoreOverloadedError",
     "StoreTimeoutError",
     "TransformError",
+    "VectorError",
+    "VectorStaleError",
+    "VectorVersionError",
     "WriteError",
 ]
 
@@ -282,19 +282,6 @@ class PushSourceNotFoundException(RequestError):
         super().__init__(f"Unable to find push source {name!r}: no feature view has it")
 
 
-class AuthenticationError(FastserveError):
-    """The request does not say who asks, or not so that the server believes it."""
-
-    status = 401
-
-
-class FeastPermissionError(FastserveError):
-    """Whoever asks may not do that."""
-
-    status = 403
-    feast_class = "FeastPermissionError"
-
-
 class SourceError(FastserveError):
     """The rows of a data source cannot be read: it is missing, damaged, or not what the view needs."""
 
@@ -339,6 +326,37 @@ class DecodeError(FastserveError, ValueError):
         self.field = field
 
 
+class VectorError(FastserveError):
+    """A precomputed vector cannot serve the request."""
+
+
+class VectorStaleError(VectorError):
+    """A vector was built for other features, or for other types of them, than the request's.
+
+    Attributes:
+        label: whose vectors they are, such as "feature service fraud".
+        key: the entity key as hex text.
+        difference: what differs.
+    """
+
+    def __init__(self, label: str, key: str, difference: str):
+        super().__init__(f"{label}: the vector of entity key {key} is stale: {difference}")
+        self.label = label
+        self.key = key
+        self.difference = difference
+
+
+class VectorVersionError(VectorError):
+    """A vector is in a version of the format that this fastserve does not read."""
+
+    def __init__(self, label: str, key: str, version: int):
+        super().__init__(
+            f"{label}: the vector of entity key {key} is in version {version} of the format; this fastserve reads "
+            "version 1: another version of fastserve wrote it"
+        )
+        self.version = version
+
+
 class NotSupportedError(FastserveError, NotImplementedError):
     """Feast has it, fastserve does not."""
 
@@ -355,10 +373,6 @@ class StoreTimeoutError(StoreError):
     """The online store did not answer within the deadline."""
 
     status = 504
-
-
-class StoreOverloadedError(StoreError):
-    """More reads are waiting for the online store than may wait; nothing was sent, trying again later is safe."""
 
 
 def _missing(kind: str, name: str, project: str | None) -> str:

@@ -74,8 +74,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         {"errors", "apply", "changes", "config", "definition", "model", "registry", "repo", "stored", "stores.base"}
     ),
     "templates": frozenset({"errors"}),
-    "condition": frozenset({"registry", "stores.base"}),
-    "feature_store": SDK | {"administration", "condition", "writing"},
+    "feature_store": SDK | {"administration", "writing"},
     "server": CORE | {"_version", "config", "feature_store", "response", "writing"},
     "cli": frozenset(
         {

@@ -1,0 +1,298 @@
+# Packed vectors (see _core_layout.pxi) in a Batch: read by MGET, looked at once as a whole, then read in place.
+#
+# Nothing is unpacked into cells: where each segment begins is all that is noted. What is in them is read by the offsets of
+# the layout, which `check_segment` has compared with the size of the segment.
+
+cdef enum:
+    KEYS_PER_MGET = 4096
+    BYTES_PER_MGET = 1 << 20
+
+
+cdef int expect_vectors(Batch batch, KeyGroup group, GroupState* state) except -1:
+    """Let a group, whose keys are made, be read from vectors."""
+    cdef Py_ssize_t size = batch.keys.size - batch.key_start(state.first_key) if state.n_entities else 0
+    size += state.n_entities * (PyBytes_GET_SIZE(group.vector_prefix) + 16)
+    state.places = group.places
+    state.n_segments = <int32_t>group.vector.n_segments
+    state.keys_per_command = min(KEYS_PER_MGET, max(1, BYTES_PER_MGET * state.n_entities // max(size, 1)))
+    return 0
+
+
+cdef Py_ssize_t put_mget(Sink out, Batch batch, KeyGroup group, const GroupState* state, Py_ssize_t entity) except -1:
+    """Append the command for an entity and those behind it; return how many it asks for."""
+    cdef Py_ssize_t n = min(state.keys_per_command, state.n_entities - entity)
+    cdef Py_ssize_t key, start, size
+    cdef Span prefix = span_of(group.vector_prefix)
+    cdef uint8_t* p
+    out.put_byte(c'*')
+    out.put_decimal(1 + n)
+    out.put(b"\r\n$4\r\nMGET\r\n", 12)
+    for key in range(state.first_key + entity, state.first_key + entity + n):
+        start = batch.key_start(key)
+        size = batch.key_ends[key] - start
+        p = out.room(CELL_ROOM + prefix.size + size)
+        p = write_bytes(write_head(p, prefix.size + size), prefix.data, prefix.size)
+        p = write_line_end(write_bytes(p, batch.keys.data + start, size))
+        out.size = p - out.data
+    return n
+
+
+# --- looking at vectors ----------------------------------------------------------------------------------------------
+
+cdef int unpack_group(Batch batch, Py_ssize_t g, list missing) except -1:
+    """Note where the segments of a group's vectors begin."""
+    cdef KeyGroup group = <KeyGroup>batch.plan.groups[g]
+    cdef GroupState* state = &batch.states[g]
+    cdef Py_ssize_t entity
+    cdef const Cell* cell
+    cdef Cursor c
+    PyMem_Free(state.segments)
+    state.segments = <Py_ssize_t*>PyMem_Calloc(state.n_entities * state.n_segments + 1, sizeof(Py_ssize_t))
+    if state.segments is NULL:
+        raise MemoryError
+    for entity in range(state.n_entities):
+        cell = &batch.cells[state.first_cell + entity]
+        if cell.size < 0:
+            missing.append((g, entity))
+            continue
+        c.start = c.at = batch.replies.data + cell.offset
+        c.end = c.start + cell.size
+        try:
+            note_segments(&c, group.vector, state.segments + entity, state.n_entities, cell.offset)
+        except DecodeError as exc:
+            key = batch.key_bytes(state.first_key + entity).hex()
+            raise DecodeError(exc.reason, exc.offset, field=group.vector_label, key=key) from None
+        except VectorStaleError as exc:
+            key = batch.key_bytes(state.first_key + entity).hex()
+            raise VectorStaleError(group.vector_label, key, exc.difference) from None
+        except VectorVersionError as exc:
+            raise VectorVersionError(group.vector_label, batch.key_bytes(state.first_key + entity).hex(), exc.version) from None
+    return 0
+
+
+cdef int note_segments(Cursor* c, VectorLayout layout, Py_ssize_t* segments, Py_ssize_t stride, Py_ssize_t base) except -1:
+    """Look at a whole vector, and note where the segments are: `base` and their offset, 0 for those without a row."""
+    cdef Py_ssize_t i, size = c.end - c.start, at = layout.first_segment_at()
+    cdef uint32_t end
+    if size < at or memcmp(c.start, PyBytes_AS_STRING(layout.head), VECTOR_HEAD) != 0:
+        refuse_vector(c, layout)
+    for i in range(layout.n_segments):
+        end = fixed32(c.start + VECTOR_HEAD + 4 * i)
+        if end < at or end > size:
+            c.at = c.start + VECTOR_HEAD + 4 * i
+            fail(c, f"segment {i} ends at {end}; it begins at {at}, and the vector has {size} bytes")
+        if end > at:
+            check_segment(c, &layout.shapes[i], at, end - at)
+            segments[i * stride] = base + at
+        at = end
+    if at != size:
+        c.at = c.start + at
+        fail(c, f"{size - at} bytes follow the last segment")
+    return 0
+
+
+cdef int refuse_vector(Cursor* c, VectorLayout layout) except -1:
+    """Raise the error of a vector whose head is not the layout's; who knows label and key puts them in."""
+    cdef const uint8_t* p = take(c, 2)
+    if p[0] != VECTOR_MAGIC:
+        c.at = c.start
+        fail(c, f"a vector begins with 0x{VECTOR_MAGIC:02x}, this with 0x{p[0]:02x}")
+    if p[1] != VECTOR_VERSION:
+        raise VectorVersionError("", "", p[1])
+    take(c, VECTOR_HEAD - 2)
+    found = fixed64(p + 4)
+    if found != layout.fingerprint:
+        raise VectorStaleError(
+            "", "", f"its schema fingerprint is {found:016x}, that of the request {layout.fingerprint:016x}"
+        )
+    c.at = c.start + 2
+    if fixed32(p) >> 16 != <uint32_t>layout.n_segments:
+        fail(c, f"{fixed32(p) >> 16} segments; the layout has {layout.n_segments}")
+    return fail(c, f"{c.end - c.start} bytes are too few for {layout.n_segments} segments")
+
+
+cdef int check_segment(Cursor* c, const SegmentShape* shape, Py_ssize_t start, Py_ssize_t size) except -1:
+    """Look at whatever later reads rely upon."""
+    cdef const uint8_t* p = c.start + start
+    cdef const uint8_t* absent = p + EVENT_TIME_WIDTH + shape.bitmap_size
+    cdef int32_t i
+    cdef uint32_t end = 0, before = 0
+    c.at = p
+    if size < shape.body_at:
+        return fail(c, f"a segment of {size} bytes; no row has fewer than {shape.body_at}")
+    if not FIRST_MICRO <= <int64_t>fixed64(p) <= LAST_MICRO:
+        return fail(c, "the event time lies outside years 1 to 9999")
+    for i in range(shape.bitmap_size):
+        if absent[i] & ~absent[i - shape.bitmap_size]:
+            return fail(c, "a feature is absent, but not null")
+    if shape.bitmap_size and (absent - 1)[0] & shape.spare:
+        return fail(c, "a bit is set that stands for no feature")
+    for i in range(shape.n_ends):
+        end = fixed32(p + shape.ends_at + 4 * i)
+        if end < before:
+            return fail(c, f"the value {i} of variable width ends at {end}, before it begins")
+        before = end
+    if end != <uint64_t>(size - shape.body_at):
+        return fail(c, f"the values of variable width end at {end}; the segment has {size - shape.body_at} bytes of them")
+    return 0
+
+
+cdef int64_t FIRST_MICRO = FIRST_SECOND * 1000000
+cdef int64_t LAST_MICRO = LAST_SECOND * 1000000 + 999999
+
+
+# --- reading in place ------------------------------------------------------------------------------------------------
+
+cdef inline const uint8_t* segment_at(Batch batch, const GroupState* state, Py_ssize_t row, int32_t segment) noexcept:
+    """The view's segment in a row's vector; NULL if there is none."""
+    cdef Py_ssize_t start
+    if state.segments is NULL:
+        return NULL
+    start = state.segments[segment * state.n_entities + batch.entity_at(state, row)]
+    return batch.replies.data + start if start else NULL
+
+
+cdef int64_t vector_time(Batch batch, Slot slot, Py_ssize_t row) noexcept:
+    """The event time of a slot of a packed vector; 0 without a row."""
+    cdef const GroupState* state = &batch.states[slot.group]
+    cdef const uint8_t* p = segment_at(batch, state, row, state.places[slot.event_time].segment)
+    return <int64_t>fixed64(p) if p is not NULL else 0
+
+
+cdef inline Cursor variable_at(const uint8_t* segment, const SegmentShape* shape, const VectorPlace* place) noexcept:
+    """The bytes of a value of variable width."""
+    cdef uint32_t start = fixed32(segment + place.at - 4) if place.at > shape.ends_at else 0
+    cdef const uint8_t* body = segment + shape.body_at
+    return Cursor(body + start, body + start, body + fixed32(segment + place.at))
+
+
+cdef inline uint64_t fixed_at(const uint8_t* segment, const VectorPlace* place) noexcept:
+    """The value of fixed width, in the form that Member has for it."""
+    if place.width == 8:
+        return fixed64(segment + place.at)
+    if place.width == 1:
+        return segment[place.at] != 0
+    if place.member == INT32:
+        return <uint64_t><int64_t><int32_t>fixed32(segment + place.at)
+    return fixed32(segment + place.at)
+
+
+cdef bint load_packed(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, Member* m) except -1:
+    """Read a value of a packed vector, as `load` does; `c` is what it has of bytes."""
+    cdef const GroupState* state = &batch.states[slot.group]
+    cdef const VectorPlace* place = &state.places[slot.field]
+    cdef const uint8_t* segment = segment_at(batch, state, row, place.segment)
+    cdef Cursor value
+    m.number = 0
+    c[0] = Cursor(NULL, NULL, NULL)
+    if segment is NULL or segment[place.bitmap] & place.mask:
+        return segment is not NULL and not segment[place.absent] & place.mask
+    if place.kind == FIXED_VALUE:
+        m.number = place.member
+        m.scalar = fixed_at(segment, place)
+        return True
+    c[0] = variable_at(segment, &(<KeyGroup>batch.plan.groups[slot.group]).vector.shapes[place.segment], place)
+    if place.kind == WIRE_VALUE:
+        value = c[0]
+        read_member(&value, m, 0)
+        return True
+    m.number = place.member
+    m.body = c[0]
+    return True
+
+
+cdef list packed_column(Batch batch, Slot slot, Py_ssize_t* row):
+    """One feature's Python values, as `python_column` does."""
+    cdef const GroupState* state = &batch.states[slot.group]
+    cdef const VectorPlace* place = &state.places[slot.field]
+    cdef const SegmentShape* shape = &(<KeyGroup>batch.plan.groups[slot.group]).vector.shapes[place.segment]
+    cdef const uint8_t* segment
+    cdef bint enforce = batch.plan.enforce_ttl and slot.ttl
+    cdef Py_ssize_t i
+    cdef list result = PyList_New(batch.n_rows)
+    for i in range(batch.n_rows):
+        row[0] = i
+        segment = segment_at(batch, state, i, place.segment)
+        if segment is NULL or segment[place.bitmap] & place.mask or (enforce and batch.is_expired(slot, i)):
+            value = None
+        elif place.kind == FIXED_VALUE:
+            value = fixed_object(segment, place)
+        else:
+            value = variable_object(variable_at(segment, shape, place), place, slot.value_type)
+        Py_INCREF(value)
+        PyList_SET_ITEM(result, i, value)
+    return result
+
+
+cdef inline object fixed_object(const uint8_t* segment, const VectorPlace* place):
+    cdef uint64_t scalar = fixed_at(segment, place)
+    cdef Cursor c
+    if place.member == DOUBLE:
+        return PyFloat_FromDouble(double_of(scalar))
+    if place.member == INT64 or place.member == INT32:
+        return PyLong_FromLongLong(<int64_t>scalar)
+    if place.member == FLOAT:
+        return PyFloat_FromDouble(float_of(scalar))
+    if place.member == BOOL:
+        return True if scalar else False
+    c = Cursor(segment, segment + place.at, segment + place.at + 8)
+    return datetime_of(<int64_t>scalar, &c)
+
+
+cdef inline object variable_object(Cursor c, const VectorPlace* place, uint32_t value_type):
+    if place.member == STRING:
+        return text_of(&c)
+    if place.member == BYTES:
+        return bytes_of(&c)
+    return value_of(c.at, c.end - c.at, value_type)
+
+
+cdef tuple packed_fixed(Batch batch, Slot slot):
+    """A column of fixed width, as `fixed_column` returns it; the caller has seen to the ttl."""
+    cdef const GroupState* state = &batch.states[slot.group]
+    cdef const VectorPlace* place = &state.places[slot.field]
+    cdef Py_ssize_t nulls, n = batch.n_rows
+    cdef bytes values = PyBytes_FromStringAndSize(NULL, n * place.width)
+    cdef bytes valid = PyBytes_FromStringAndSize(NULL, (n + 7) // 8)
+    cdef uint8_t* out = <uint8_t*>PyBytes_AS_STRING(values)
+    cdef uint8_t* bits = <uint8_t*>PyBytes_AS_STRING(valid)
+    memset(bits, 0, (n + 7) // 8)
+    # A width that the compiler knows makes a copy one instruction.
+    if place.width == 8:
+        nulls = gather(batch, state, place, out, bits, 8)
+    elif place.width == 4:
+        nulls = gather(batch, state, place, out, bits, 4)
+    else:
+        nulls = gather(batch, state, place, out, bits, 1)
+    if place.member == UNIX_TIMESTAMP:
+        check_seconds(batch, slot, out, bits)
+    return values, valid, nulls
+
+
+cdef inline Py_ssize_t gather(Batch batch, const GroupState* state, const VectorPlace* place, uint8_t* out, uint8_t* bits,
+                              int width) noexcept:
+    """Copy a feature's value of each row; return how many have none."""
+    cdef Py_ssize_t row, nulls = 0
+    cdef const uint8_t* segment
+    for row in range(batch.n_rows):
+        segment = segment_at(batch, state, row, place.segment)
+        if segment is NULL or segment[place.bitmap] & place.mask:
+            memset(out + row * width, 0, width)
+            nulls += 1
+            continue
+        if width == 1:
+            out[row] = segment[place.at] != 0
+        else:
+            memcpy(out + row * width, segment + place.at, width)
+        bits[row >> 3] |= <uint8_t>(1 << (row & 7))
+    return nulls
+
+
+cdef int check_seconds(Batch batch, Slot slot, const uint8_t* values, const uint8_t* bits) except -1:
+    cdef Py_ssize_t row
+    cdef int64_t seconds
+    for row in range(batch.n_rows):
+        seconds = <int64_t>fixed64(values + 8 * row)
+        if bits[row >> 3] >> (row & 7) & 1 and not FIRST_SECOND <= seconds <= LAST_SECOND:
+            raise batch.located(DecodeError(f"timestamp of {seconds} s is outside years 1 to 9999", 0), slot, row)
+    return 0
