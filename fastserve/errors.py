@@ -23,6 +23,8 @@
     |   +-- EncodeError                               422
     |   +-- WriteError                                422
     |   +-- PushSourceNotFoundException               422
+    +-- AuthenticationError                           401
+    +-- FeastPermissionError                          403
     +-- SourceError                                   500
     +-- TransformError                                500
     +-- DecodeError (ValueError)                      500
@@ -32,6 +34,7 @@
     +-- NotSupportedError (NotImplementedError)       501
     +-- StoreError                                    503
         +-- StoreTimeoutError                         504
+        +-- StoreOverloadedError
 
 Names that Feast has too are spelled as in `feast.errors`, so that code which catches them needs only a new import, and
 so that Feast's remote client, which looks the class up by name, raises its own.
@@ -43,6 +46,7 @@ import json
 from collections.abc import Iterable
 
 __all__ = [
+    "AuthenticationError",
     "ConfigError",
     "DataSourceNotFoundException",
     "DecodeError",
@@ -52,6 +56,7 @@ __all__ = [
     "EntityNotFoundException",
     "FastserveError",
     "FeastObjectNotFoundException",
+    "FeastPermissionError",
     "FeatureNameCollisionError",
     "FeatureNotFoundException",
     "FeatureReferenceError",
@@ -69,6 +74,7 @@ __all__ = [
     "RequestError",
     "SourceError",
     "StoreError",
+    "StoreOverloadedError",
     "StoreTimeoutError",
     "TransformError",
     "VectorError",
@@ -282,6 +288,19 @@ class PushSourceNotFoundException(RequestError):
         super().__init__(f"Unable to find push source {name!r}: no feature view has it")
 
 
+class AuthenticationError(FastserveError):
+    """The request does not say who asks, or not so that the server believes it."""
+
+    status = 401
+
+
+class FeastPermissionError(FastserveError):
+    """Whoever asks may not do that."""
+
+    status = 403
+    feast_class = "FeastPermissionError"
+
+
 class SourceError(FastserveError):
     """The rows of a data source cannot be read: it is missing, damaged, or not what the view needs."""
 
@@ -373,6 +392,10 @@ class StoreTimeoutError(StoreError):
     """The online store did not answer within the deadline."""
 
     status = 504
+
+
+class StoreOverloadedError(StoreError):
+    """More reads are waiting for the online store than may wait; nothing was sent, trying again later is safe."""
 
 
 def _missing(kind: str, name: str, project: str | None) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastserve import online
-from fastserve._core import ReadPlan, same_items
+from fastserve._core import Batch, ReadPlan, same_items
 from fastserve.administration import AdministrationMixin
+from fastserve.condition import ConditionMixin
 from fastserve.config import Config, load_config, parse_config
 from fastserve.errors import FastserveError, FeatureReferenceError, RegistryNotFoundError, RequestError
 from fastserve.model import DataSource, Entity, FeatureService, FeatureView, OnDemandFeatureView, Project
@@ -19,7 +21,11 @@ from fastserve.registry import schema_pb2 as pb
 from fastserve.registry.snapshot import build_snapshot
 from fastserve.response import OnlineResponse
 from fastserve.stores import open_store
+from fastserve.stores.base import OnDone, PendingRead
 from fastserve.writing import WritingMixin
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = ["FeatureStore"]
 
@@ -30,6 +36,8 @@ PlanKey = tuple[str | tuple[str, ...], bool]
 class _Serving:
     """A snapshot and the plans compiled from it: replaced as one reference when the registry changes."""
 
+    is_applied = True
+
     def __init__(self, snapshot: Snapshot, options: PlanOptions, max_plans: int):
         self.snapshot = snapshot
         self._options = options
@@ -37,6 +45,13 @@ class _Serving:
         self._plans: dict[PlanKey, tuple[Features, ReadPlan]] = {}
         self._lock = threading.Lock()
         self._last: tuple[tuple[str, ...], bool, ReadPlan | None] = ((), False, None)
+        self.compilations = 0
+        self.keeps_warm = False
+        self.broken_services: dict[str, str] = {}
+
+    @property
+    def n_plans(self) -> int:
+        return len(self._plans)
 
     def plan(self, features: Features, full_feature_names: bool) -> ReadPlan:
         last, last_full_feature_names, plan = self._last
@@ -64,10 +79,23 @@ class _Serving:
     def _compile(self, key: PlanKey, features: Features) -> ReadPlan:
         plan = compile_plan(self.snapshot, self._options, features, key[1])
         with self._lock:
+            self.compilations += 1
             while len(self._plans) >= self._max_plans:
                 del self._plans[next(iter(self._plans))]  # the oldest
             self._plans[key] = features, plan
         return plan
+
+    def warm(self) -> None:
+        """Compile the plans of all services, as far as there is room for them."""
+        broken: dict[str, str] = {}
+        for service in list(self.snapshot.feature_services.values())[: self._max_plans // 2]:
+            with contextlib.suppress(FastserveError):
+                self.plan(service, False)  # may have to be asked for with full names
+            try:
+                self.plan(service, True)
+            except FastserveError as exc:
+                broken[service.name] = str(exc)
+        self.broken_services = broken
 
     def renewed(self, snapshot: Snapshot) -> _Serving:
         """Return the successor for a new snapshot, its plans compiled; what fails to compile is left out."""
@@ -79,11 +107,17 @@ class _Serving:
                 successor.plan(features, full_feature_names)
             except FastserveError:
                 continue  # the next request for it gets the error
+        successor.compilations += self.compilations
+        successor.keeps_warm = self.keeps_warm
+        if self.keeps_warm:
+            successor.warm()
         return successor
 
 
 class _Unapplied(_Serving):
     """Stands in as long as there is no registry: there is nothing in it, and nothing can be read."""
+
+    is_applied = False
 
     def __init__(self, reason: str, options: PlanOptions, max_plans: int):
         super().__init__(build_snapshot(pb.Registry(), options.project, None), options, max_plans)
@@ -93,7 +127,7 @@ class _Unapplied(_Serving):
         raise RegistryNotFoundError(self._reason)
 
 
-class FeatureStore(WritingMixin, AdministrationMixin):
+class FeatureStore(WritingMixin, AdministrationMixin, ConditionMixin):
     """Reads features of entities, now; and writes them.
 
     Args:
@@ -169,14 +203,9 @@ class FeatureStore(WritingMixin, AdministrationMixin):
             FeastObjectNotFoundException: a view, feature, service or version does not exist.
             StoreError: the online store failed; StoreTimeoutError: it was too slow.
         """
-        serving = self._serving
-        if not self._started:
-            self._start_refresher()
-        plan = serving.plan(features, full_feature_names)
-        batch = online.begin(plan, entity_rows)
+        batch = self.begin_read(features, entity_rows, full_feature_names)
         self._store.read(batch)
-        online.finish(batch)
-        return OnlineResponse(batch, include_feature_view_version_metadata)
+        return self.finish_read(batch, include_feature_view_version_metadata)
 
     async def get_online_features_async(
         self,
@@ -185,12 +214,52 @@ class FeatureStore(WritingMixin, AdministrationMixin):
         full_feature_names: bool = False,
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
-        """Do what `get_online_features` does on a thread, without blocking the event loop."""
-        import asyncio  # who calls this has it; who does not, need not load it
+        """Do what `get_online_features` does, without blocking the event loop.
 
-        return await asyncio.to_thread(
-            self.get_online_features, features, entity_rows, full_feature_names, include_feature_view_version_metadata
-        )
+        All reads of a loop share one connection to Redis. Cancelling the call leaves nothing behind.
+
+        Raises:
+            StoreOverloadedError: too many reads are waiting already; otherwise as `get_online_features`.
+        """
+        batch = self.begin_read(features, entity_rows, full_feature_names)
+        await self._store.read_async(batch)
+        if batch.plan.transforms:
+            import asyncio
+
+            # Somebody's code, which may take its time.
+            return await asyncio.to_thread(self.finish_read, batch, include_feature_view_version_metadata)
+        return self.finish_read(batch, include_feature_view_version_metadata)
+
+    # The same in steps, for servers.
+
+    def begin_read(self, features: Features, entity_rows: object, full_feature_names: bool = False) -> Batch:
+        """Return what is to be read; no I/O. Arguments and errors as those of `get_online_features`."""
+        serving = self._serving
+        if not self._started:
+            self._start_refresher()
+        return online.begin(serving.plan(features, full_feature_names), entity_rows)
+
+    def submit_read(
+        self, batch: Batch, loop: AbstractEventLoop, on_done: OnDone, timeout: float | None = None
+    ) -> PendingRead:
+        """Begin to read a Batch, in a turn of the loop; neither a task nor a future is made.
+
+        Args:
+            on_done: called once, in a later turn of the loop, with the error, or with None when `finish_read` may
+                be called. It must not raise.
+            timeout: seconds; by default as configured for the store.
+        Returns:
+            Something with a method `cancel`, after which `on_done` will not be called.
+        """
+        return self._store.submit(batch, loop, on_done, timeout)
+
+    def finish_read(self, batch: Batch, include_feature_view_version_metadata: bool = False) -> OnlineResponse:
+        """Return the answer of a Batch that was read. Raises TransformError, DecodeError.
+
+        On-demand feature views are computed here, which may take long; without any, `batch.plan.transforms` is empty.
+        """
+        online.finish(batch)
+        return OnlineResponse(batch, include_feature_view_version_metadata)
 
     def plan(self, features: Features, full_feature_names: bool = False) -> ReadPlan:
         """Return what will be read for a request shape; compiled on first use. Raises as `get_online_features`."""
@@ -257,6 +326,9 @@ class FeatureStore(WritingMixin, AdministrationMixin):
     def list_projects(self) -> list[Project]:
         """Return the projects of the registry."""
         return list(self._serving.snapshot.projects.values())
+
+    def _state(self) -> _Serving:
+        return self._serving
 
     def _current_snapshot(self) -> Snapshot:
         return self._serving.snapshot

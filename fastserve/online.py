@@ -85,7 +85,7 @@ def _supply_or_refuse(plan: ReadPlan, keys: Columns, n_rows: int) -> None:
 def _join_key_of(plan: ReadPlan, entity_name: str) -> str:
     join_key = plan.entity_names[entity_name]
     message = f"entity {entity_name!r} is given by its name; use its join key {join_key!r}"
-    warnings.warn(message, DeprecationWarning, stacklevel=5)  # the caller of get_online_features
+    warnings.warn(message, DeprecationWarning, stacklevel=6)  # the caller of get_online_features
     return join_key
 
 

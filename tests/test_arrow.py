@@ -230,7 +230,9 @@ def test_run_lengths_are_expanded() -> None:
     assert found is not None and found.to_pylist() == [5, 5, 6]
 
 
-@pytest.mark.parametrize("cells", [[1, "a"], [b"a", "b"], [object()], [2**70]], ids=str)
+@pytest.mark.parametrize(
+    "cells", [[1, "a"], [b"a", "b"], [object()], [2**70]], ids=["mixed", "bytes and text", "object", "huge"]
+)
 def test_what_arrow_cannot_hold_is_none(cells: Any) -> None:
     assert as_arrow(cells) is None
 

@@ -440,7 +440,7 @@ def test_auth() -> None:
 
 @pytest.mark.parametrize("value", ["x", {}, {"type": "x"}])
 def test_auth_that_is_wrong(value: Any) -> None:
-    assert fault(auth=value) == "config: auth.type: must be no_auth, oidc or kubernetes"
+    assert fault(auth=value) == "config: auth.type: must be no_auth, api_key, oidc or kubernetes"
 
 
 # ---- the whole ----

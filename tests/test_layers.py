@@ -74,7 +74,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         {"errors", "apply", "changes", "config", "definition", "model", "registry", "repo", "stored", "stores.base"}
     ),
     "templates": frozenset({"errors"}),
-    "feature_store": SDK | {"administration", "writing"},
+    "condition": frozenset({"registry", "stores.base"}),
+    "feature_store": SDK | {"administration", "condition", "writing"},
     "server": CORE | {"_version", "config", "feature_store", "response", "writing"},
     "cli": frozenset(
         {

@@ -20,6 +20,7 @@ import yaml
 from msgspec import field
 from msgspec.structs import replace
 
+from fastserve.config.auth import check_auth
 from fastserve.config.check import Section, read_section, type_name
 from fastserve.config.redis import RedisConfig, RedisConnection, parse_redis
 from fastserve.errors import ConfigError
@@ -271,7 +272,7 @@ def _config(values: Mapping[str, Any], repo_path: Path) -> Config:
         # Feast takes any later number for 3.
         entity_key_serialization_version=min(top.entity_key_serialization_version, 3),
         feature_server=_feature_server(top.feature_server),
-        auth=_auth(top.auth),
+        auth=check_auth(top.auth),
         materialization=read_section(
             MaterializationConfig, top.materialization or {}, "materialization", unknown_is_fatal=False
         ),
@@ -403,14 +404,3 @@ def _feature_server(values: object) -> Mapping[str, Any]:
         raise ConfigError("feature_server.metrics.feature_count_bins: must increase strictly")
     assert isinstance(values, Mapping)
     return dict(values)
-
-
-def _auth(values: object) -> Mapping[str, Any]:
-    if values is None:
-        values = "no_auth"
-    section = {"type": values} if isinstance(values, str) else values
-    if not isinstance(section, Mapping):
-        raise ConfigError(f"auth: expected a mapping, got {type_name(section)}")
-    if section.get("type") not in ("no_auth", "oidc", "kubernetes"):
-        raise ConfigError("auth.type: must be no_auth, oidc or kubernetes")
-    return dict(section)

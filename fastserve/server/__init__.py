@@ -8,5 +8,8 @@ read.py         a read request: body -> answer, for both lanes
 answers.py      errors as answers
 body.py         the bodies of requests: bytes -> struct, or Feast's error
 openapi.py      the OpenAPI document and the page /docs
+hooks.py        what surrounds a request in either lane: auth.py, logs.py, metrics.py
+health.py       /readyz
+sampler.py      gauges, looked at now and then; metrics_port.py the port for Prometheus
 metrics.py      what is counted; cells.py keeps it for all processes to read, exposition.py shows it to Prometheus
 """

@@ -45,9 +45,9 @@ def _together(family: Family, series: list[Series]) -> Found:
         if family.kind == "gauge" and not one.is_alive:
             continue
         labels = (*one.labels, ("pid", str(one.pid))) if family.over == "pid" else one.labels
-        known = found.setdefault(labels, [0] * len(one.values))
         merge = max if family.over == "max" else int.__add__
-        found[labels] = [merge(a, b) for a, b in zip(known, one.values, strict=True)]
+        known = found.get(labels)
+        found[labels] = [*map(merge, known, one.values)] if known else [*one.values]
     return found
 
 

@@ -149,8 +149,10 @@ _ALL = [
     _gauge("fastserve_plan_cache_size", "Request shapes that are compiled."),
     _counter("fastserve_plan_compilations_total", "Request shapes compiled, also when the registry changed."),
     _counter("fastserve_registry_refresh_failures_total", "Looks at the registry that failed."),
-    _gauge("fastserve_store_connections", "Connections to the online store.", ("state",)),
-    _gauge("fastserve_store_commands_in_flight", "Commands that the online store has not answered."),
+    _gauge("fastserve_store_connections", "Connections to the online store; the idle ones are open too.", ("state",)),
+    _gauge(
+        "fastserve_store_reads", "Reads that the online store has not answered, or that wait to be sent.", ("state",)
+    ),
     _gauge("fastserve_worker_resident_bytes", "Resident memory of a worker.", over="pid", category="resource"),
     _gauge("fastserve_workers", "Worker processes that run."),
 ]

@@ -8,22 +8,31 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from fastserve._core import Batch, EncodedRows, WritePlan
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreTimeoutError
 from fastserve.stores import redis_write
+from fastserve.stores.base import AwaitableReads, OnDone, PendingRead
 from fastserve.stores.redis_wire import Connection, ConnectionLost, ScriptLost
+
+if TYPE_CHECKING:  # who reads without an event loop need not load it
+    from asyncio import AbstractEventLoop
+
+    from fastserve.stores.redis_async import Wires
 
 __all__ = ["RedisStore"]
 
 
-class RedisStore:
+class RedisStore(AwaitableReads):
     """Reads batches from one Redis server, and writes rows to it.
 
     At most `max_connections` connections are open at a time, the most recently used first; a read that needs one more
-    waits for one to come back, within its deadline.
+    waits for one to come back, within its deadline. Beside them each event loop that reads has one, for all its reads.
     """
+
+    _wires: Wires | None
 
     def __init__(
         self,
@@ -48,6 +57,23 @@ class RedisStore:
         deadline = time.monotonic() + self._options.socket_timeout
         while not self._once(lambda connection, deadline: connection.read(batch, deadline), deadline):
             batch.rewind()
+
+    def submit(
+        self, batch: Batch, loop: AbstractEventLoop, on_done: OnDone, timeout: float | None = None
+    ) -> PendingRead:
+        """Begin to read, see `Store.submit`; the time-out, by default `socket_timeout`, includes connecting."""
+        if not batch.unsent:
+            return loop.call_soon(on_done, None)
+        wire = (self._wires or self._new_wires()).by_loop.get(loop) or self._new_wires().add(loop)
+        return wire.submit(batch, on_done, self._options.socket_timeout if timeout is None else timeout)
+
+    def _new_wires(self) -> Wires:
+        from fastserve.stores.redis_async import Wires
+
+        with self._lock:
+            if self._wires is None:
+                self._wires = Wires(self._options)
+            return self._wires
 
     def write(self, rows: EncodedRows, key_ttl_seconds: int | None = None) -> int:
         """Write rows, see `Store.write`; every 256 KB of them may take `socket_timeout`."""
@@ -76,6 +102,24 @@ class RedisStore:
     def teardown(self, plans: Iterable[WritePlan]) -> None:
         """Delete all keys of the plans' project that have the join keys of one of the plans."""
         self._for_each({plan.prefix: plan for plan in plans}.values(), redis_write.delete_keys)
+
+    def check(self) -> None:
+        """Raise StoreError unless the server answers PING within `socket_timeout`: one that loads its data does not."""
+
+        def task(connection: Connection, deadline: float) -> None:
+            connection.call(deadline, "PING")
+
+        deadline = time.monotonic() + self._options.socket_timeout
+        while not self._once(task, deadline):
+            pass
+
+    def usage(self) -> dict[str, int]:
+        """Return numbers of connections and of asynchronous reads, see `Store.usage`."""
+        found = {"open": len(self._counted), "idle": len(self._idle), "in_flight": 0, "waiting": 0}
+        if self._wires is not None:
+            for name, count in self._wires.usage().items():
+                found[name] += count
+        return found
 
     def _for_each(self, plans: Iterable[WritePlan], delete: Callable[[Connection, WritePlan, float], None]) -> None:
         timeout = self._options.socket_timeout
@@ -149,15 +193,18 @@ class RedisStore:
             self._changed.notify()
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections, and those of the event loops, whose unanswered reads fail."""
         while (connection := self._pop_idle()) is not None:
             self._discard(connection)
+        if self._wires is not None:
+            self._wires.close()
 
     # Code written for Feast, which has no close(), would otherwise be warned of open sockets.
     __del__ = close
 
     def _forget(self) -> None:
         """Start with no connection."""
+        self._wires = None
         self._idle: deque[Connection] = deque()
         # Weak, so that a connection whose thread an exception hit between two lines still gives its place back.
         self._counted: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -171,6 +218,8 @@ class RedisStore:
         """After a fork: close this process's copies of the sockets, which does not end the parent's connections."""
         for connection in list(self._counted):
             connection.close()
+        if self._wires is not None:
+            self._wires.leave_to_parent()
         self._forget()
 
 

@@ -20,7 +20,7 @@ from fastserve._core import Batch, EncodedRows, UnusualReply
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreError, StoreTimeoutError
 
-__all__ = ["Connection", "ConnectionLost", "ScriptLost"]
+__all__ = ["Connection", "ConnectionLost", "ScriptLost", "masked", "refusal", "tls_context"]
 
 RECEIVE_BYTES = 1 << 16
 UNBLOCKED_BYTES = 1 << 14
@@ -97,12 +97,8 @@ class Connection:
         self._send(hiredis.pack_command(words), deadline)
         reply = self._parsed_reply(hiredis.Reader(), deadline, command)
         if isinstance(reply, hiredis.ReplyError):
-            raise StoreError(f"{self.name}: {command}: {self._masked(str(reply))}")
+            raise StoreError(f"{self.name}: {command}: {masked(self._options, str(reply))}")
         return reply
-
-    def _masked(self, text: str) -> str:
-        """A server that does not know a command repeats its arguments, which may be the password."""
-        return text.replace(self._options.password, "***") if self._options.password else text
 
     def read(self, batch: Batch, deadline: float) -> None:
         """Send the batch's commands and feed it the replies.
@@ -180,12 +176,10 @@ class Connection:
         try:
             return batch.feed(self._buffer, size)
         except UnusualReply as exc:
-            place = f", entity key {exc.key.hex()}"
             reader = hiredis.Reader()
             reader.feed(exc.rest)
-            command = " or ".join(sorted({"HGETALL" if group.whole_hash else "HMGET" for group in batch.groups}))
-            reply = self._parsed_reply(reader, deadline, f"{command}{place}")
-            raise StoreError(f"{self.name}: {command}{place}: {_fault(reply)}") from None
+            reply = self._parsed_reply(reader, deadline, _read_place(batch, exc.key))
+            raise refusal(self.name, batch, exc.key, _fault(reply)) from None
 
     def _parsed_reply(self, reader: hiredis.Reader, deadline: float, command: str) -> Any:
         """Return the reply, or the ReplyError that it is."""
@@ -265,6 +259,21 @@ def _reason(exc: Exception) -> str:
     return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
 
 
+def masked(options: RedisConnection, text: str) -> str:
+    """A server that does not know a command repeats its arguments, which may be the password."""
+    return text.replace(options.password, "***") if options.password else text
+
+
+def refusal(name: str, batch: Batch, key: bytes, fault: str) -> StoreError:
+    """The error for a read that the server did not answer as it must; `key` is the entity key it was about."""
+    return StoreError(f"{name}: {_read_place(batch, key)}: {fault}")
+
+
+def _read_place(batch: Batch, key: bytes) -> str:
+    command = " or ".join(sorted({"HGETALL" if group.whole_hash else "HMGET" for group in batch.groups}))
+    return f"{command}, entity key {key.hex()}"
+
+
 def _fault(reply: Any) -> str:
     """What is wrong with a reply; not what is in it, for values are nobody's business but the caller's."""
     if isinstance(reply, hiredis.ReplyError):
@@ -285,7 +294,7 @@ def _connect(options: RedisConnection, deadline: float) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if not options.ssl:
             return sock
-        context = _tls_context(options)
+        context = tls_context(options)
         sock.settimeout(_left(deadline))
         return context.wrap_socket(sock, server_hostname=options.host)
     except BaseException:
@@ -323,7 +332,8 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _tls_context(options: RedisConnection) -> ssl.SSLContext:
+def tls_context(options: RedisConnection) -> ssl.SSLContext:
+    """Return what a TLS connection needs. Raises OSError naming the option whose file is at fault."""
     context = _trusting(options)
     if options.ssl_cert_reqs == "none":
         context.check_hostname = False

@@ -20,6 +20,7 @@ from fastserve import fork_gate
 from fastserve._core import Batch, EncodedRows, StoredView, WritePlan, encode_timestamp
 from fastserve.errors import DecodeError, StoreError
 from fastserve.stores import sqlite_write
+from fastserve.stores.base import ThreadedReads
 
 __all__ = ["SqliteStore"]
 
@@ -30,7 +31,7 @@ BUSY_TIMEOUT_SECONDS = 5.0
 _T = TypeVar("_T")
 
 
-class SqliteStore:
+class SqliteStore(ThreadedReads):
     """Reads batches from an SQLite file and writes rows to it.
 
     Each read has a connection to itself, which cannot change data; each write opens one that can.
@@ -50,19 +51,7 @@ class SqliteStore:
         """
         if not (batch.n_rows and batch.groups):
             return  # it asks for nothing, so the file need not even be there
-        idle = self._idle  # the parent's, if a signal forks in the middle
-        try:
-            with fork_gate.current():
-                connection = self._borrow()
-                try:
-                    self._read_over(connection, batch)
-                except BaseException:
-                    # A statement that is not at its end would go on locking the file.
-                    connection.close()
-                    raise
-        except (sqlite3.Error, OSError) as exc:
-            raise StoreError(f"sqlite {self._path}: {exc}") from exc
-        idle.append(connection)
+        self._over_one(lambda connection: self._read_over(connection, batch))
 
     def write(self, rows: EncodedRows, key_ttl_seconds: int | None = None) -> int:
         """Write rows in one transaction, see `Store.write`; keys have no time to live here."""
@@ -92,6 +81,30 @@ class SqliteStore:
             sqlite_write.remove_files(self._path)
         except OSError as exc:
             raise StoreError(f"sqlite {self._path}: {exc}") from exc
+
+    def check(self) -> None:
+        """Raise StoreError unless the file is there and can be read."""
+        self._over_one(lambda connection: connection.execute("SELECT count(*) FROM sqlite_master").fetchone())
+
+    def usage(self) -> dict[str, int]:
+        """Return the number of connections, see `Store.usage`; those in use are not counted."""
+        return {"open": len(self._idle), "idle": len(self._idle), "in_flight": 0, "waiting": 0}
+
+    def _over_one(self, task: Callable[[_Connection], object]) -> None:
+        """Do the task over an idle connection, or a new one."""
+        idle = self._idle  # the parent's, if a signal forks in the middle
+        try:
+            with fork_gate.current():
+                connection = self._borrow()
+                try:
+                    task(connection)
+                except BaseException:
+                    # A statement that is not at its end would go on locking the file.
+                    connection.close()
+                    raise
+        except (sqlite3.Error, OSError) as exc:
+            raise StoreError(f"sqlite {self._path}: {exc}") from exc
+        idle.append(connection)
 
     def _table_name(self, plan: WritePlan) -> str:
         return f"{self._project}_{plan.view}"

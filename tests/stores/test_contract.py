@@ -382,3 +382,21 @@ def _random_keys(views: list[View], rand: Rand) -> dict[str, list[Any]]:
 
 def _unknown(name: str) -> Any:
     return 12345 if name == "account_id" else "nobody"
+
+
+class TestCheck:
+    """Whether a store answers, without reading anything of it."""
+
+    def test_one_that_answers(self, place: Place, store: Store) -> None:
+        place.write(PROFILE, PROFILES)
+        assert not any(store.usage().values())
+        store.check()
+        read(store, plan([PROFILE]), customer_id=["C1"])
+        store.check()
+        assert store.usage() == {"open": 1, "idle": 1, "in_flight": 0, "waiting": 0}
+
+    def test_one_that_does_not(self, place: Place, keep: Keep) -> None:
+        failing = keep(place.open_failing())
+        with pytest.raises(StoreError):
+            failing.check()
+        assert not any(failing.usage().values())
