@@ -135,19 +135,30 @@ cdef class PlanMeter:
 
 cdef int count_statuses(Batch batch, Slot slot, Py_ssize_t step, int64_t* counts) except -1:
     cdef Py_ssize_t row = 0
-    cdef bint found, null
-    cdef Cursor c
-    cdef Member m
+    cdef bint found = False, null
     while row < batch.n_rows:
-        found, null = True, False
-        try:
-            found = load(batch, slot, row, &c, &m)
-            null = is_null(&m)
-        except DecodeError:
-            pass    # of a value that the answer leaves out, or else nothing would be counted
+        null = is_null_at(batch, slot, row, &found)
         counts[status_of(batch, slot, row, found, null)] += min(step, batch.n_rows - row)
         row += step
     return 0
+
+
+cdef inline bint is_null_at(Batch batch, Slot slot, Py_ssize_t row, bint* found) except -1:
+    cdef Cursor c
+    cdef Member m
+    if not is_packed(batch, slot):
+        stored(batch, slot, row, &c, found)
+        if c.at == c.end:
+            return True
+        # Nearly all values are seen not to be null by their first byte, which is not that of the member for nulls.
+        if slot.value_type != UNIX_TIMESTAMP and c.at[0] != (NULL_MEMBER << 3 & 0x7f | 0x80):
+            return False
+    try:
+        found[0] = load(batch, slot, row, &c, &m)
+    except DecodeError:
+        found[0] = True
+        return False    # of a value that the answer leaves out, or else nothing would be counted
+    return is_null(&m)
 
 
 @cython.final

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fastserve.config import Config
-from fastserve.server.auth import Gate, credential_of
+from fastserve.server.auth import Gate
 from fastserve.server.cells import Cells
 from fastserve.server.exposition import metrics_text
 from fastserve.server.logs import REQUEST_ID, AccessLog
@@ -38,10 +38,17 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Head(Protocol):
-    """The headers of a request, names in lower case."""
+    """What the headers of a request say.
 
-    def get(self, name: bytes) -> str | None:
-        """Return the first header of a name."""
+    Attributes:
+        request_id: X-Request-Id.
+        traceparent: likewise.
+        credential: the key that it carries; see `credential_of`.
+    """
+
+    request_id: str | None
+    traceparent: str | None
+    credential: str | None
 
 
 class Exchange:
@@ -98,17 +105,14 @@ class Hooks:
 
     def begin(self, method: str, path: str, head: Head, client: str) -> Exchange:
         """Return the Exchange of a request whose headers are there."""
-        given, trace = head.get(b"x-request-id"), head.get(b"traceparent")
+        given, trace = head.request_id, head.traceparent
         request_id = given if given and NAME.fullmatch(given) else f"{self._prefix}-{next(self._numbers):x}"
-        is_trace = trace is not None and TRACEPARENT.fullmatch(trace)
-        return Exchange(method, path, client, request_id, trace if is_trace and trace else "")
+        return Exchange(method, path, client, request_id, trace if trace and TRACEPARENT.fullmatch(trace) else "")
 
     def check(self, exchange: Exchange, head: Head) -> None:
         """Raise AuthenticationError or FeastPermissionError if whoever asks may not."""
-        if self.gate.is_open:
-            return
-        credential = credential_of(head.get(b"authorization"), head.get(b"x-api-key"))
-        exchange.key = self.gate.pass_or_raise(exchange.path, credential)
+        if not self.gate.is_open:
+            exchange.key = self.gate.pass_or_raise(exchange.path, head.credential)
 
     def end(self, exchange: Exchange, status: int, size: int) -> None:
         """Count and log an answer: its status, 499 if the client left before it, and the bytes of its body."""

@@ -176,6 +176,7 @@ class Meters:
         self._settings = settings or {}
         self._bins: Sequence[int] = self._settings.get("feature_count_bins") or (10, 50, 200)
         self._known: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._responses: dict[tuple[str, int], Counter] = {}
         self.read = ReadMeter(
             self._plan_meter,
             requests=self.counter("feast_online_features_request_total"),
@@ -231,11 +232,19 @@ class Meters:
 
     def answered(self, endpoint: str, status: int, seconds: float | None = None) -> None:
         """Count an answer of a route; with `seconds`, of one that is not metered as a read."""
-        self.add("fastserve_http_responses_total", endpoint, str(status))
+        counter = self._responses.get((endpoint, status)) or self._response(endpoint, status)
+        if counter is not None:
+            counter.add()
         if seconds is not None:
             outcome = "success" if status < 400 else "error"
             self.add("feast_feature_server_request_total", endpoint, outcome)
             self.observe("feast_feature_server_request_latency_seconds", endpoint, "", "", value=seconds)
+
+    def _response(self, endpoint: str, status: int) -> Counter | None:
+        counter = self.counter("fastserve_http_responses_total", endpoint, str(status))
+        if counter is not None:
+            self._responses[endpoint, status] = counter
+        return counter
 
     def pushed(self, source: str, mode: str) -> None:
         """Count a push."""
