@@ -11,6 +11,7 @@ import pytest
 from fastserve._core import Batch, Counter, Histogram, PlanMeter, ReadMeter, ReadPlan, statuses
 from tests import reference
 from tests.core.requests import Request, make_plan, typical
+from tests.core.test_vector import packed
 from tests.reference import Feature, Value
 
 STATUSES = ("PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE")
@@ -99,6 +100,18 @@ def test_statuses_are_counted_per_view(rand: Random) -> None:
     assert numbers(buffer) == [2 * count for count in expected(batch, views)]
 
 
+def test_statuses_of_packed_vectors_are_the_same(rand: Random) -> None:
+    request = typical(rand, 20, 3)
+    for name in (*request.plan.groups[0].views[0].features, ""):
+        request.hashes[3].pop(reference.field_id("view_0", name) if name else reference.timestamp_field("view_0"))
+    buffer = bytearray(8 * 12)
+    batch, _ = packed(request)
+    by_view(batch.plan, buffer).count(batch)
+    assert numbers(buffer) == expected(batch, ["view_0", "view_1", "view_2"])
+    assert numbers(buffer)[2] >= 8
+    assert sum(numbers(buffer)[1::4]) > 0
+
+
 def test_old_values_are_counted_as_such() -> None:
     old, new = int(time.time()) - 90_000, int(time.time()) - 10
     features = (Feature("v", "f", "v__f", reference.FIELD_NUMBERS["int64_val"], ttl=86_400),)
@@ -113,6 +126,22 @@ def test_old_values_are_counted_as_such() -> None:
     buffer = bytearray(32)
     by_view(request.plan, buffer).count(request.filled())
     assert numbers(buffer) == [1, 0, 0, 2]
+
+
+def test_nulls_have_three_forms() -> None:
+    names = ("string_val", "int64_val", "unix_timestamp_val", "unix_timestamp_val", "null_val")
+    values = (Value(), Value(null_val=0), Value(unix_timestamp_val=-(2**63)), Value(unix_timestamp_val=0), Value())
+    features = tuple(
+        Feature("v", f"f{i}", f"v__f{i}", reference.FIELD_NUMBERS[name]) for i, name in enumerate(names[:4])
+    )
+    stored: reference.Hash = {
+        reference.field_id("v", f"f{i}"): value.SerializeToString() for i, value in enumerate(values[:4])
+    }
+    request = Request(make_plan(features), features, ["a"], [stored])
+    buffer = bytearray(32)
+    batch = request.filled()
+    by_view(request.plan, buffer).count(batch)
+    assert numbers(buffer) == [1, 3, 0, 0] == expected(batch, ["v"])
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 64, 65, 127, 128, 129, 500])
