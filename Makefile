@@ -14,7 +14,7 @@ demo:      ## a small shop: init, apply, materialize, push; read through the SDK
 
 test:      ## all tests, with a real redis-server
 	@scripts/setup.sh test
-	@$(PYTHON_ENV)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(PYTHON_ENV)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 interop:   ## the same questions to fastserve and to Feast 0.67, on data that Feast wrote
 	@interop/run.sh $(ARGS)

@@ -21,8 +21,6 @@ PAIRS = goldens.load("http_pairs")["pairs"]
 NAMES = [pair["name"] for pair in PAIRS]
 WRITES = PAIRS[NAMES.index("push") :]
 
-pytestmark = pytest.mark.xdist_group("recorded writes")  # each builds on those before it
-
 MISTAKES = {
     "push_unknown_source": Mistake(422, ("push source", "'nope'"), "PushSourceNotFoundException"),
     "push_bad_to": Mistake(400, ("sideways is not a supported push format",)),
