@@ -52,6 +52,7 @@ include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accept
 include "_core_vector.pxi"   # packed vectors: checked, and read in place
 include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
 include "_core_meter.pxi"    # what a server counts: counters, histograms, statuses per view
+include "_core_compact.pxi"  # Batch -> compact JSON, statuses as bytes
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
 include "_core_arrow.pxi"    # Arrow columns -> framed Values
 include "_core_table.pxi"    # WritePlan, Table: an Arrow batch bound to it, keys and times

@@ -23,6 +23,9 @@
     |   +-- EncodeError                               422
     |   +-- WriteError                                422
     |   +-- PushSourceNotFoundException               422
+    |   +-- TooManyEntitiesError                      413
+    |   +-- BodyTooLargeError                         413
+    +-- ServerBusyError                               503
     +-- AuthenticationError                           401
     +-- FeastPermissionError                          403
     +-- SourceError                                   500
@@ -47,6 +50,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "AuthenticationError",
+    "BodyTooLargeError",
     "ConfigError",
     "DataSourceNotFoundException",
     "DecodeError",
@@ -72,10 +76,12 @@ __all__ = [
     "RequestDataNotFoundInEntityRowsException",
     "PushSourceNotFoundException",
     "RequestError",
+    "ServerBusyError",
     "SourceError",
     "StoreError",
     "StoreOverloadedError",
     "StoreTimeoutError",
+    "TooManyEntitiesError",
     "TransformError",
     "VectorError",
     "VectorStaleError",
@@ -299,6 +305,33 @@ class FeastPermissionError(FastserveError):
 
     status = 403
     feast_class = "FeastPermissionError"
+
+
+class TooManyEntitiesError(RequestError):
+    """The request has more entity rows than the server takes."""
+
+    status = 413
+
+    def __init__(self, rows: int, limit: int):
+        super().__init__(f"{rows} entity rows; this server takes {limit} in one request")
+
+
+class BodyTooLargeError(RequestError):
+    """The request's body is longer than the server takes."""
+
+    status = 413
+
+    def __init__(self, limit: int):
+        super().__init__(f"the body is longer than {limit} bytes")
+
+
+class ServerBusyError(FastserveError):
+    """The server has as many requests at hand as it may; nothing was done."""
+
+    status = 503
+
+    def __init__(self, in_flight: int):
+        super().__init__(f"the server has {in_flight} requests at hand already")
 
 
 class SourceError(FastserveError):

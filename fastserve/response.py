@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from fastserve import _core
@@ -38,6 +39,9 @@ LISTS = {
 }
 
 
+STATUSES = ["INVALID", "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"]
+
+
 class OnlineResponse:
     """Features of some entities; row i belongs to row i of the request.
 
@@ -68,6 +72,11 @@ class OnlineResponse:
     def to_json(self) -> bytes:
         """Return the JSON text (UTF-8) that the server answers."""
         return _core.json_response(self._batch, self._versions)
+
+    def to_compact_json(self) -> bytes:
+        """Return JSON (UTF-8) that says nothing twice: `feature_names`, `values` (a list for each name), and, of the
+        columns that are not PRESENT in all rows, `statuses` by name."""
+        return _core.compact_json(self._batch, self._versions)
 
     @property
     def proto(self) -> GetOnlineFeaturesResponse:
@@ -114,6 +123,31 @@ class OnlineResponse:
                 table[slot.name + "__ts"] = pa.array(_event_times(self._batch, slot) // 1_000_000)
         return pa.table(table)
 
+    def to_arrow_stream(self) -> bytes:
+        """Return `to_arrow` as an Arrow IPC stream.
+
+        Behind each feature that is not PRESENT in all rows it has a column `<name>__status`, a dictionary of texts. If
+        view versions are asked for, the schema's metadata has them as JSON under `feature_view_metadata`.
+
+        Raises:
+            DecodeError, TypeError: as `to_arrow`.
+        """
+        import pyarrow as pa
+
+        table = self.to_arrow()
+        for slot in self._batch.plan.outputs:
+            numbers, others = _core.status_column(self._batch, slot)
+            if others:
+                place = table.schema.get_field_index(slot.name) + 1
+                table = table.add_column(place, slot.name + "__status", _arrow_statuses(numbers))
+        if self._versions:
+            versions = [{"name": name, "version": version} for name, version in self._batch.plan.view_versions]
+            table = table.replace_schema_metadata({"feature_view_metadata": json.dumps(versions)})
+        with pa.BufferOutputStream() as sink:
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table)
+            return bytes(sink.getvalue())
+
     def to_numpy(self, include_event_timestamps: bool = False) -> dict[str, np.ndarray[Any, Any]]:
         """Return column -> one-dimensional array.
 
@@ -141,6 +175,13 @@ class OnlineResponse:
             if include_event_timestamps:
                 arrays[slot.name + "__ts"] = _event_times(self._batch, slot) // 1_000_000
         return arrays
+
+
+def _arrow_statuses(numbers: bytes) -> pa.Array:
+    import pyarrow as pa
+
+    indices = pa.Array.from_buffers(pa.int8(), len(numbers), [None, pa.py_buffer(numbers)])
+    return pa.DictionaryArray.from_arrays(indices, STATUSES)
 
 
 def _event_times(batch: Batch, slot: Slot) -> np.ndarray[Any, Any]:

@@ -1,8 +1,11 @@
 """The HTTP server; needs the extra `server`.
 
 path            what
-run.py          `fastserve serve`: sockets, workers, TLS, signals
-fastlane.py     the protocol of a connection: answers reads itself, hands everything else to ASGI
+run.py          `fastserve serve`: options, sockets, TLS
+workers.py      its processes: start, replacement, end
+protocol.py     a connection: limits, time-outs, errors on the level of HTTP; everything else goes to ASGI
+fastlane.py     and one that answers reads itself
+limits.py       what a server takes on
 app.py          the ASGI application: routes
 read.py         a read request: body -> answer, for both lanes
 answers.py      errors as answers

@@ -11,10 +11,10 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from fastserve.errors import FastserveError
+from fastserve.errors import BodyTooLargeError, FastserveError
 from fastserve.server.body import BodyError, Form, UnreadableBody, parse_body
 
-__all__ = ["JSON", "Answer", "answer_of_failure", "body_of", "guarded", "json_answer"]
+__all__ = ["JSON", "Answer", "answer_of_failure", "body_of", "guarded", "json_answer", "read_body"]
 
 logger = logging.getLogger("fastserve.server")
 
@@ -54,6 +54,8 @@ def answer_of_failure(exc: Exception, place: str) -> Answer:
         return Answer(msgspec.json.encode({"detail": exc.detail}), 422)
     if isinstance(exc, UnreadableBody):
         return Answer(b'{"detail":"There was an error parsing the body"}', 400)
+    if isinstance(exc, BodyTooLargeError):
+        return Answer(msgspec.json.encode({"detail": str(exc)}), 413)
     if isinstance(exc, FastserveError):
         if exc.status >= 500:
             logger.error("%s: %s: %s", place, type(exc).__name__, exc)
@@ -71,7 +73,18 @@ def _failure(status: int, text: str) -> Answer:
 
 async def body_of(request: Request, form: type[Form]) -> Form:
     """Return the body of a request. Raises BodyError, UnreadableBody; `guarded` answers them."""
-    return parse_body(await request.body(), request.headers.get("content-type"), form)
+    return parse_body(await read_body(request), request.headers.get("content-type"), form)
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the bytes of a body. Raises BodyTooLargeError."""
+    limit: int = request.app.state.life.limits.body_bytes
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit > 0:
+            raise BodyTooLargeError(limit)
+    return bytes(body)
 
 
 def guarded(handler: Handler) -> Handler:

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from functools import cache
 
 import msgspec
 from starlette.applications import Starlette
@@ -27,9 +28,9 @@ from starlette.routing import Route
 from fastserve.config import Config
 from fastserve.errors import FastserveError
 from fastserve.feature_store import FeatureStore
-from fastserve.server.answers import guarded, json_answer
-from fastserve.server.openapi import docs_page, openapi_document
-from fastserve.server.read import READ_PATH, Reads
+from fastserve.server.answers import guarded, json_answer, read_body
+from fastserve.server.limits import Life, Limits
+from fastserve.server.read import READ_PATH, Head, Reads
 from fastserve.server.settings import find_config
 from fastserve.server.write_routes import ROUTES as WRITE_ROUTES
 from fastserve.server.write_routes import Jobs
@@ -39,26 +40,28 @@ __all__ = ["create_app"]
 logger = logging.getLogger("fastserve.server")
 
 
-def create_app(store: FeatureStore | None = None, config: Config | None = None) -> Starlette:
+def create_app(store: FeatureStore | None = None, config: Config | None = None, life: Life | None = None) -> Starlette:
     """Return the application that answers from a store.
 
     Args:
         store: stays the caller's, who closes it. Without one the application opens a store when it starts and closes
             it when it stops; nothing opens a socket or starts a thread before.
         config: for the store that the application opens; without it the environment says which repository is served.
+        life: the limits, and what changes while the server runs; the default is that of `Limits`.
 
     Raises:
         ConfigError, RegistryError: at the start of an application that opens a store.
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Reads]]:
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         if store is None:
             own = FeatureStore(config=config or find_config())
             own.check_registry()
             _serve_from(app, own)
         try:
-            yield {"fastserve_reads": app.state.reads}  # for the fast lane
+            # For the protocol of `fastserve serve`; other servers hand it on to nobody.
+            yield {"fastserve_reads": app.state.reads, "fastserve_life": app.state.life}
         finally:
             app.state.jobs.close()
             if store is None:
@@ -66,6 +69,7 @@ def create_app(store: FeatureStore | None = None, config: Config | None = None) 
 
     app = Starlette(routes=ROUTES, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
     app.state.jobs = Jobs()
+    app.state.life = life or Life(Limits())
     if store is not None:
         # Here and not in `lifespan`, which does not run for an application that is mounted in another one.
         _serve_from(app, store)
@@ -74,7 +78,7 @@ def create_app(store: FeatureStore | None = None, config: Config | None = None) 
 
 def _serve_from(app: Starlette, store: FeatureStore) -> None:
     app.state.store = store
-    app.state.reads = Reads(store)
+    app.state.reads = Reads(store, app.state.life)
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------
@@ -84,7 +88,8 @@ def _serve_from(app: Starlette, store: FeatureStore) -> None:
 async def get_online_features(request: Request) -> Response:
     """POST /get-online-features."""
     reads: Reads = request.app.state.reads
-    answer = await reads.answer(await request.body(), request.headers.get("content-type"))
+    body = await read_body(request)
+    answer = await reads.answer(body, Head(request.scope["headers"]))
     return answer.response()
 
 
@@ -102,16 +107,28 @@ async def health(request: Request) -> Response:
 
 async def openapi(_: Request) -> Response:
     """GET /openapi.json."""
-    return json_answer(OPENAPI)
+    return json_answer(_openapi())
 
 
 async def docs(_: Request) -> Response:
     """GET /docs."""
-    return HTMLResponse(DOCS)
+    return HTMLResponse(_docs())
 
 
-OPENAPI = msgspec.json.encode(openapi_document())
-DOCS = docs_page()
+# Made when they are first asked for: a worker is to be ready soon, and few are ever asked.
+@cache
+def _openapi() -> bytes:
+    from fastserve.server.openapi import openapi_document
+
+    return msgspec.json.encode(openapi_document())
+
+
+@cache
+def _docs() -> str:
+    from fastserve.server.openapi import docs_page
+
+    return docs_page()
+
 
 ROUTES = [
     Route(READ_PATH, get_online_features, methods=["POST"]),

@@ -33,6 +33,7 @@ class GetOnlineFeaturesRequest(msgspec.Struct):
         entities: column -> values: join keys and request data.
         feature_service: wins over `features` when not empty.
         features: references `view:feature`.
+        compact: the answer is to be compact JSON; Feast does not have it.
     """
 
     entities: dict[str, list[Any]]
@@ -40,6 +41,7 @@ class GetOnlineFeaturesRequest(msgspec.Struct):
     features: list[str] = []
     full_feature_names: bool = False
     include_feature_view_version_metadata: bool = False
+    compact: bool = False
 
 
 # What the columns hold, the writer checks.

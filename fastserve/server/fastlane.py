@@ -1,8 +1,10 @@
 """The fast lane: POST /get-online-features answered from the socket's protocol, past ASGI.
 
-A subclass of uvicorn's httptools protocol. uvicorn keeps the sockets, the parser, TLS and everything that is not a
-plain read; of a read, headers become a ReadCycle, the body goes to `Reads`, and the answer is one write. Both lanes
-answer the same bytes.
+Of a read, the headers become a Head, the body goes to `Reads`, and the answer is one write; everything else goes to the
+ASGI application. Both lanes answer the same bytes.
+
+A client that asks again and again sends the same headers each time. A head that uvicorn's parser has taken is kept with
+what it says; the same bytes at the start of a later request need no parser, and what follows them is the body.
 
 A ReadCycle stands where uvicorn has its own RequestResponseCycle, and has what uvicorn asks of that one; so a request
 that comes before the answer to the last one (pipelining) waits in uvicorn's queue, and is answered through ASGI.
@@ -11,15 +13,12 @@ that comes before the answer to the last one (pipelining) waits in uvicorn's que
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-
+from fastserve.errors import BodyTooLargeError
 from fastserve.server.answers import Answer, answer_of_failure
-from fastserve.server.read import READ_PATH, Reads
-
-if TYPE_CHECKING:
-    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from fastserve.server.protocol import ANSWERING, BODY, IDLE, HttpProtocol
+from fastserve.server.read import READ_PATH, Head, Reads
 
 __all__ = ["READS", "FastLane"]
 
@@ -27,7 +26,11 @@ READS = "fastserve_reads"
 """The key of the lifespan state under which the application gives its Reads to the protocol."""
 
 URL = READ_PATH.encode()
-Headers = list[tuple[bytes, bytes]]
+KNOWN_HEADS = 1000
+HEAD_BYTES = 2048
+"""Of a head that is worth keeping."""
+
+END = b"\r\n\r\n"
 
 
 class _Unwatched:
@@ -37,18 +40,15 @@ class _Unwatched:
         pass
 
 
-UNWATCHED = _Unwatched()
-
-
 class ReadCycle:
     """A read request of a connection, from its headers to its answer. The attributes are those that uvicorn uses."""
 
-    __slots__ = ("body", "disconnected", "headers", "keep_alive", "more_body", "response_complete", "task")
+    __slots__ = ("body", "disconnected", "head", "keep_alive", "more_body", "response_complete", "task")
 
-    message_event = UNWATCHED
+    message_event = _Unwatched()
 
-    def __init__(self, headers: Headers, keep_alive: bool):
-        self.headers = headers
+    def __init__(self, head: Head, keep_alive: bool):
+        self.head = head
         self.keep_alive = keep_alive
         self.body = bytearray()
         self.more_body = True
@@ -56,68 +56,120 @@ class ReadCycle:
         self.disconnected = False
         self.task: asyncio.Task[Answer] | None = None
 
-    def header(self, name: bytes) -> str | None:
-        """Return the first header of a name."""
-        return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
+
+class KnownHead:
+    """A head that the parser has taken, and the length of the body that it announces."""
+
+    __slots__ = ("head", "length")
+
+    def __init__(self, head: Head, length: int):
+        self.head = head
+        self.length = length
 
 
-class FastLane(HttpToolsProtocol):
+class FastLane(HttpProtocol):
     """A connection of a client."""
-
-    cycle: ReadCycle | RequestResponseCycle | None  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.reads: Reads = self.app_state[READS]
-        self.expect_100_continue = False
+        self.known: dict[bytes, KnownHead] = self.reads.known_heads
+        self.raw_head = b""
+        self.awaited: KnownHead | None = None
 
-    # --- the parser's calls ---
+    # --- what comes ---
 
-    def on_message_begin(self) -> None:
-        # The scope is made when it is known that ASGI needs one.
-        self.url = b""
-        self.headers = []
-        self.expect_100_continue = False
-
-    def on_headers_complete(self) -> None:
-        if self._is_read():
-            self.cycle = ReadCycle(self.headers, self.parser.should_keep_alive())
+    def data_received(self, data: bytes) -> None:
+        if self.phase == IDLE:
+            end = data.find(END) + 4
+            known = self.known.get(data[:end])
+            if known is not None and not self.is_one_too_many:
+                self.cycle = self.running = ReadCycle(known.head, keep_alive=True)
+                self._take(known, data[end:])
+            else:
+                self.raw_head = data[:end] if 4 < end <= HEAD_BYTES else b""
+                super().data_received(data)
+        elif self.awaited is not None and self.phase == BODY:
+            self._take(self.awaited, data)
         else:
-            self._to_asgi()
+            super().data_received(data)
 
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        if type(self.cycle) is ReadCycle and not self.cycle.response_complete:
-            self._start(self.cycle)
+    def _take(self, known: KnownHead, data: bytes) -> None:
+        """Take bytes behind a known head; they may be a part of the body, or reach into the next request."""
+        if self.awaited is not None or len(data) < known.length:
+            self._collect(known, data)
+        elif len(data) == known.length:
+            self.phase = ANSWERING
+            self._start(self.cycle, data)
+        else:
+            self.phase = ANSWERING
+            self._start(self.cycle, data[: known.length])
+            super().data_received(data[known.length :])
+
+    def _collect(self, known: KnownHead, data: bytes) -> None:
+        """Take a part of the body."""
+        if self.awaited is None:
+            self.awaited, self.receiving = known, self.cycle
+            self.enter(BODY)
+        body = self.cycle.body
+        body += data
+        if len(body) >= known.length:
+            self.awaited = self.receiving = None
+            self.cycle.body = bytearray()
+            self._take(known, bytes(body))
+
+    def begin(self) -> None:
+        raw, self.raw_head = self.raw_head, b""
+        if not self._is_read():
+            super().begin()
+            return
+        head = Head(self.headers)
+        self.cycle = self.running = ReadCycle(head, self.parser.should_keep_alive())
+        if raw and self.cycle.keep_alive and (length := head.get(b"content-length")):
+            self._remember(raw, KnownHead(head, int(length)))
 
     def _is_read(self) -> bool:
         return (
             self.url == URL
             and self.parser.get_method() == b"POST"
-            and (self.cycle is None or self.cycle.response_complete)
+            and not self.is_answering
             and not self.expect_100_continue
-            and not self.parser.should_upgrade()
             and self.parser.get_http_version() == "1.1"
         )
 
-    def _to_asgi(self) -> None:
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
-        self.headers.extend(headers)  # the scope has the list itself
-        super().on_headers_complete()
+    def _remember(self, raw: bytes, known: KnownHead) -> None:
+        # Where a line may end in another way, the parser may have seen the end of the head earlier.
+        if not raw.startswith(b"POST ") or raw.count(b"\n") != raw.count(b"\r\n"):
+            return
+        if known.head.get(b"transfer-encoding") is not None:
+            return
+        if len(self.known) >= KNOWN_HEADS:
+            self.known.clear()
+        self.known[raw] = known
 
-    # --- reading ---
+    def on_body(self, body: bytes) -> None:
+        if type(self.cycle) is not ReadCycle:
+            super().on_body(body)
+        elif self.phase == BODY:
+            self.cycle.body += body
+            if len(self.cycle.body) > self.limits.body_bytes > 0:
+                self.refuse(413, str(BodyTooLargeError(self.limits.body_bytes)))
 
-    def _start(self, cycle: ReadCycle) -> None:
-        cycle.task = self.loop.create_task(self.reads.answer(bytes(cycle.body), cycle.header(b"content-type")))
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if type(self.cycle) is ReadCycle and self.phase == ANSWERING and self.cycle.task is None:
+            self._start(self.cycle, bytes(self.cycle.body))
+
+    # --- what is answered ---
+
+    def _start(self, cycle: ReadCycle, body: bytes) -> None:
+        cycle.task = self.loop.create_task(self.reads.answer(body, cycle.head))
         self.tasks.add(cycle.task)  # type: ignore[arg-type]
-        cycle.task.add_done_callback(self._answer)
+        cycle.task.add_done_callback(lambda task: self._finish(cycle, task))
 
-    def _answer(self, task: asyncio.Task[Answer]) -> None:
+    def _finish(self, cycle: ReadCycle, task: asyncio.Task[Answer]) -> None:
         self.tasks.discard(task)
-        cycle = self.cycle
-        if task.cancelled() or not isinstance(cycle, ReadCycle) or cycle.disconnected:
+        if task.cancelled() or cycle.disconnected:
             return
         exc = task.exception()
         if exc is None:
@@ -126,28 +178,19 @@ class FastLane(HttpToolsProtocol):
             self._send(cycle, answer_of_failure(exc, f"POST {READ_PATH}"))
 
     def _send(self, cycle: ReadCycle, answer: Answer) -> None:
-        """Write an answer, and go on with what came meanwhile."""
-        lines = [STATUS_LINE[answer.status]]
-        headers = [*self.server_state.default_headers, (b"content-length", b"%d" % len(answer.body))]
-        headers += [(name.encode(), value.encode()) for name, value in answer.headers.items()]
-        headers += [(b"content-type", answer.media_type.encode())]
-        if not cycle.keep_alive:
-            headers += [(b"connection", b"close")]
-        for name, value in headers:
-            lines += [name, b": ", value, b"\r\n"]
-        self.transport.write(b"".join([*lines, b"\r\n", answer.body]))
+        is_last = self.is_last or self.life.draining or not cycle.keep_alive
+        self.transport.write(self.headed(answer, is_last))
         cycle.response_complete = True
         if self.access_log:
-            host, port = self.client or ("", 0)
+            # What uvicorn's formatter takes apart.
             self.access_logger.info(
-                '%s - "%s %s HTTP/%s" %d', f"{host}:{port}", "POST", READ_PATH, "1.1", answer.status
+                '%s - "%s %s HTTP/%s" %d', self.client_address, "POST", READ_PATH, "1.1", answer.status
             )
-        if not cycle.keep_alive:
+        if is_last:
             self.transport.close()
         self.on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        cycle = self.cycle
         super().connection_lost(exc)
-        if isinstance(cycle, ReadCycle) and cycle.task is not None:
-            cycle.task.cancel()
+        if isinstance(self.running, ReadCycle) and self.running.task is not None:
+            self.running.task.cancel()

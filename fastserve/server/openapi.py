@@ -16,6 +16,7 @@ from fastserve.server.body import (
     PushFeaturesRequest,
     WriteToFeatureStoreRequest,
 )
+from fastserve.server.read import ARROW
 
 __all__ = ["docs_page", "openapi_document"]
 
@@ -44,6 +45,13 @@ class OnlineFeaturesResponse(msgspec.Struct):
     status: bool | None = None
 
 
+class CompactFeaturesResponse(msgspec.Struct):
+    feature_names: list[str]
+    values: list[list[Any]]
+    statuses: dict[str, list[str]] | msgspec.UnsetType = msgspec.UNSET
+    feature_view_metadata: list[FeatureViewMetadataResponse] | msgspec.UnsetType = msgspec.UNSET
+
+
 class ValidationError(msgspec.Struct):
     loc: list[str | int]
     msg: str
@@ -62,7 +70,50 @@ WRITES: dict[str, type] = {
     "/materialize": MaterializeRequest,
     "/materialize-incremental": MaterializeIncrementalRequest,
 }
-STRUCTS = (GetOnlineFeaturesRequest, OnlineFeaturesResponse, HTTPValidationError, *WRITES.values())
+STRUCTS = (
+    *(GetOnlineFeaturesRequest, OnlineFeaturesResponse, CompactFeaturesResponse, HTTPValidationError),
+    *WRITES.values(),
+)
+ERRORS = {
+    400: "The request is wrong as a whole",
+    404: "A view, feature, service or request data is missing",
+    408: "The request did not come in time",
+    413: "The body, or the number of entity rows, is over the limit",
+    500: "The server failed",
+    501: "Feast has it, fastserve does not",
+    503: "The store is out of reach, or the server has too much at hand",
+    504: "No answer within the time-out",
+}
+
+REQUEST_EXAMPLES: dict[str, Json] = {
+    "features": {"features": ["customer_profile:age"], "entities": {"customer_id": ["C1", "NOPE"]}},
+    "feature service": {
+        "feature_service": "transfer_svc",
+        "entities": {"payer_id": ["C1"], "payee_id": ["C2"]},
+        "full_feature_names": True,
+    },
+    "compact": {"features": ["customer_profile:age"], "entities": {"customer_id": ["C1", "NOPE"]}, "compact": True},
+}
+_EPOCH = "1970-01-01T00:00:00Z"
+ANSWER_EXAMPLES: dict[str, Json] = {
+    "features": {
+        "results": [
+            {"values": ["C1", "NOPE"], "statuses": ["PRESENT", "PRESENT"], "event_timestamps": [_EPOCH, _EPOCH]},
+            {
+                "values": [41, None],
+                "statuses": ["PRESENT", "NOT_FOUND"],
+                "event_timestamps": ["2026-01-02T03:04:05.678901Z", _EPOCH],
+            },
+        ],
+        "metadata": {"feature_names": ["customer_id", "age"]},
+    },
+    "compact": {
+        "feature_names": ["customer_id", "age"],
+        "values": [["C1", "NOPE"], [41, None]],
+        "statuses": {"age": ["PRESENT", "NOT_FOUND"]},
+    },
+}
+
 REFERENCE = "#/components/schemas/{name}"
 
 ROUTES = (
@@ -78,7 +129,7 @@ ROUTES = (
 
 
 def openapi_document() -> Json:
-    """Return the OpenAPI 3.1 document; for its routes it equals that of Feast's server."""
+    """Return the OpenAPI 3.1 document: for its routes that of Feast's server, and what fastserve has beyond it."""
     _, schemas = msgspec.json.schema_components(STRUCTS, ref_template=REFERENCE)
     return {
         "openapi": "3.1.0",
@@ -93,14 +144,15 @@ def openapi_document() -> Json:
 
 
 def _read_operation() -> Json:
+    compact = _reference(CompactFeaturesResponse)
+    content = _content({"anyOf": [_reference(OnlineFeaturesResponse), compact]}, ANSWER_EXAMPLES)
+    content[ARROW] = {"schema": {"type": "string", "contentMediaType": ARROW}}
     return {
         "summary": "Get Online Features",
         "operationId": "get_online_features_get_online_features_post",
-        "requestBody": {"content": _content(_reference(GetOnlineFeaturesRequest)), "required": True},
-        "responses": {
-            "200": {"description": "Successful Response", "content": _content(_reference(OnlineFeaturesResponse))},
-            "422": {"description": "Validation Error", "content": _content(_reference(HTTPValidationError))},
-        },
+        "parameters": [_timeout()],
+        "requestBody": {"content": _content(_reference(GetOnlineFeaturesRequest), REQUEST_EXAMPLES), "required": True},
+        "responses": {"200": {"description": "Successful Response", "content": content}, **_errors()},
     }
 
 
@@ -110,14 +162,34 @@ def _write_operation(path: str, body: type) -> Json:
         "summary": name.replace("_", " ").title(),
         "operationId": f"{name}_{name}_post",
         "requestBody": {"content": _content(_reference(body)), "required": True},
-        "responses": {
-            "200": {"description": "Successful Response", "content": _content({})},
-            "422": {"description": "Validation Error", "content": _content(_reference(HTTPValidationError))},
-        },
+        "responses": {"200": {"description": "Successful Response", "content": _content({})}, **_errors()},
     }
     if name.startswith("materialize"):
         operation["parameters"] = [_flag("async"), _flag("force")]
+        accepted = {"description": "The work goes on after the answer", "content": _content({})}
+        running = {"description": "One of the views is being loaded already", "content": _content({})}
+        operation["responses"] |= {"202": accepted, "409": running}
     return operation
+
+
+def _errors() -> Json:
+    """What any route with a body may answer. The text of an error is a JSON string."""
+    text = _content({"anyOf": [{"type": "string"}, {"type": "object", "required": ["detail"]}]})
+    answers: Json = {str(status): {"description": what, "content": text} for status, what in ERRORS.items()}
+    refused = {"anyOf": [_reference(HTTPValidationError), {"type": "string"}]}
+    answers["422"] = {"description": "Validation Error", "content": _content(refused)}
+    answers["503"]["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+    return answers
+
+
+def _timeout() -> Json:
+    return {
+        "name": "X-Request-Timeout-Ms",
+        "in": "header",
+        "required": False,
+        "description": "Answer within so many milliseconds, or 504; it can only shorten the server's own time-out.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
 
 
 def _flag(name: str) -> Json:
@@ -132,8 +204,11 @@ def _health_operation() -> Json:
     }
 
 
-def _content(schema: Json) -> Json:
-    return {"application/json": {"schema": schema}}
+def _content(schema: Json, examples: Json | None = None) -> Json:
+    content: Json = {"schema": schema}
+    if examples is not None:
+        content["examples"] = {name: {"value": value} for name, value in examples.items()}
+    return {"application/json": content}
 
 
 def _reference(struct: type) -> Json:
@@ -185,8 +260,6 @@ if (window.SwaggerUIBundle) {{
 </html>
 """
 
-EXAMPLE = {"features": ["customer_profile:age"], "entities": {"customer_id": ["C1", "C2"]}}
-
 
 def docs_page() -> str:
     """Return the HTML page: a table of the routes, which Swagger UI replaces when it can be loaded."""
@@ -194,5 +267,5 @@ def docs_page() -> str:
         f"<tr><td>{method}</td><td><code>{path}</code></td><td>{html.escape(what)}</td></tr>"
         for method, path, what in ROUTES
     )
-    command = f"curl -H 'Content-Type: application/json' -d '{json.dumps(EXAMPLE)}' http://127.0.0.1:6566{ROUTES[0][1]}"
+    command = f"curl -H 'Content-Type: application/json' -d '{json.dumps(REQUEST_EXAMPLES['features'])}' http://127.0.0.1:6566{ROUTES[0][1]}"
     return PAGE.format(swagger=SWAGGER, version=__version__, rows=rows, example=html.escape(command))

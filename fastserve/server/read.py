@@ -1,34 +1,116 @@
-"""POST /get-online-features, whichever lane a request takes: body -> answer."""
+"""POST /get-online-features, whichever lane a request takes: body -> answer.
+
+The answer has one of these forms:
+
+    JSON            Feast's; unless another is asked for
+    compact JSON    asked for by the field `compact` of the body
+    Arrow stream    asked for by the header Accept: application/vnd.apache.arrow.stream
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from fastserve.errors import NotSupportedError, StoreTimeoutError
 from fastserve.feature_store import FeatureStore
 from fastserve.response import OnlineResponse
 from fastserve.server.answers import Answer
 from fastserve.server.body import GetOnlineFeaturesRequest, parse_body
+from fastserve.server.limits import Life
 
-__all__ = ["READ_PATH", "Reads"]
+__all__ = ["ARROW", "READ_PATH", "Head", "Headers", "Reads"]
 
 READ_PATH = "/get-online-features"
+ARROW = "application/vnd.apache.arrow.stream"
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Head:
+    """What the headers of a read say.
+
+    Attributes:
+        headers: all of them, names in lower case.
+        content_type: of the body.
+        timeout: X-Request-Timeout-Ms, as it came.
+        wants_arrow: the answer is to be an Arrow stream.
+    """
+
+    __slots__ = ("content_type", "headers", "timeout", "wants_arrow")
+
+    def __init__(self, headers: Headers):
+        self.headers = list(headers)
+        self.content_type = self.get(b"content-type")
+        self.timeout = self.get(b"x-request-timeout-ms")
+        accept = self.get(b"accept")
+        self.wants_arrow = accept is not None and _prefers_arrow(accept)
+
+    def get(self, name: bytes) -> str | None:
+        """Return the first header of a name, in lower case."""
+        return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
+
+
+def _prefers_arrow(accept: str) -> bool:
+    """Whether a client takes an Arrow stream, and JSON no more gladly; what it does not name is JSON."""
+    weights = {ARROW: 0.0, "application/json": 0.0}
+    for item in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        weights[name] = _weight(parameters)
+    return weights[ARROW] > 0 and weights[ARROW] >= weights["application/json"]
+
+
+def _weight(parameters: list[str]) -> float:
+    text = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+    try:
+        return float(text)
+    except ValueError:
+        return 0
 
 
 class Reads:
-    """Answers read requests from a store."""
+    """Answers read requests from a store, within the limits of a server."""
 
-    def __init__(self, store: FeatureStore):
+    def __init__(self, store: FeatureStore, life: Life):
         self.store = store
+        self.life = life
+        self.known_heads: dict[bytes, Any] = {}  # the fast lane's
 
-    async def answer(self, body: bytes, content_type: str | None) -> Answer:
+    async def answer(self, body: bytes, head: Head) -> Answer:
         """Return the answer to a body. Raises what `answer_of_failure` answers."""
-        request = parse_body(body, content_type, GetOnlineFeaturesRequest)
-        found = await self.store.get_online_features_async(
-            self.store.get_feature_service(request.feature_service) if request.feature_service else request.features,
+        with self.life:
+            timeout = self.life.limits.deadline(head.timeout)
+            request = parse_body(body, head.content_type, GetOnlineFeaturesRequest)
+            self.life.limits.check_entities(request.entities)
+            try:
+                found = await asyncio.wait_for(self._read(request), timeout)
+            except asyncio.TimeoutError as exc:
+                raise StoreTimeoutError(f"no answer within {timeout:g} seconds") from exc
+            return await self._encode(found, request, head)
+
+    async def _read(self, request: GetOnlineFeaturesRequest) -> OnlineResponse:
+        store = self.store
+        return await store.get_online_features_async(
+            store.get_feature_service(request.feature_service) if request.feature_service else request.features,
             request.entities,
             request.full_feature_names,
             request.include_feature_view_version_metadata,
         )
-        return self.encode(found)
 
-    def encode(self, found: OnlineResponse) -> Answer:
+    async def _encode(self, found: OnlineResponse, request: GetOnlineFeaturesRequest, head: Head) -> Answer:
         """Return the answer that carries these features."""
-        return Answer(found.to_json())
+        if head.wants_arrow:
+            # On a thread: the first one loads pyarrow, and large ones are what it is for.
+            return Answer(await asyncio.to_thread(_arrow_stream, found), media_type=ARROW)
+        return Answer(found.to_compact_json() if request.compact else found.to_json())
+
+
+def _arrow_stream(found: OnlineResponse) -> bytes:
+    try:
+        return found.to_arrow_stream()
+    except ModuleNotFoundError as exc:
+        message = (
+            f"{exc.name} is not installed on the server, Arrow streams need it: pip install 'fastserve[materialize]'"
+        )
+        raise NotSupportedError(message) from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import inspect
 import logging
 import os
 import signal
@@ -29,12 +28,20 @@ from fastserve.feature_store import FeatureStore
 if TYPE_CHECKING:
     import uvicorn
 
+    from fastserve.server.limits import Life
+
 __all__ = ["ServeOptions", "serve"]
 
 logger = logging.getLogger("fastserve.server")
 
 BACKLOG = 2048
-GRACE_SECONDS = 30
+
+
+NUMBERS = (
+    *("port", "max_requests", "max_requests_jitter", "keep_alive_timeout", "registry_ttl_sec", "timeout"),
+    *("header_timeout", "body_timeout", "max_body_bytes", "max_entities", "max_in_flight", "drain_seconds"),
+)
+"""Options that are not negative."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,14 @@ class ServeOptions:
         registry_ttl_sec: seconds between two looks at the registry, instead of what the configuration says; 0 is never.
         tls_key_path, tls_cert_path: PEM files, both or none.
         log_level: of the server, such as "info".
+        timeout: seconds that a read may take, then 504; the header X-Request-Timeout-Ms can shorten it. 0 leaves it to
+            the online store's own time-out.
+        header_timeout: seconds that the headers of a request may take to come, then 408; 0 is for ever.
+        body_timeout: likewise the body.
+        max_body_bytes: of a request, larger ones get 413; 0 is any.
+        max_entities: rows of a read, more get 413; 0 is any.
+        max_in_flight: reads and writes at hand of one worker, further ones get 503; 0 is any.
+        drain_seconds: on SIGTERM, how long to go on answering (while /readyz says 503) before the socket is closed.
         fast_lane: answer reads past ASGI; the answers are the same.
     Raises:
         RequestError: an option is out of range, or only one of key and certificate is given.
@@ -69,6 +84,13 @@ class ServeOptions:
     tls_key_path: str = ""
     tls_cert_path: str = ""
     log_level: str = "info"
+    timeout: float = 0
+    header_timeout: float = 10
+    body_timeout: float = 60
+    max_body_bytes: int = 64 << 20
+    max_entities: int = 100_000
+    max_in_flight: int = 1000
+    drain_seconds: float = 0
     fast_lane: bool = True
 
     def __post_init__(self) -> None:
@@ -76,8 +98,8 @@ class ServeOptions:
             raise RequestError(f"workers: {self.workers}; expected 1 or more, or -1 for twice the CPUs and one")
         if self.worker_connections < 1:
             raise RequestError(f"worker_connections: {self.worker_connections}; expected 1 or more")
-        for name in ("port", "max_requests", "max_requests_jitter", "keep_alive_timeout", "registry_ttl_sec"):
-            if (getattr(self, name) or 0) < 0:
+        for name in NUMBERS:
+            if not (getattr(self, name) or 0) >= 0:
                 raise RequestError(f"{name}: {getattr(self, name)}; expected 0 or more")
         if bool(self.tls_key_path) != bool(self.tls_cert_path):
             raise RequestError("-k/--key and -c/--cert belong together: give both, or none")
@@ -101,7 +123,8 @@ def serve(config: Config, options: ServeOptions | None = None) -> None:
     if options.registry_ttl_sec is not None:
         section = replace(config.fastserve, registry_refresh_seconds=options.registry_ttl_sec)
         config = replace(config, fastserve=section)
-    server_config = _uvicorn_config(config, options)
+    life = _life(options)
+    server_config = _uvicorn_config(config, options, life)
     _check_certificate(options)
     with FeatureStore(config=config) as store:
         store.check_registry()
@@ -112,33 +135,47 @@ def serve(config: Config, options: ServeOptions | None = None) -> None:
         logging.getLogger("uvicorn.error").info(
             "project %s on %s, documentation at %s/docs", config.project, address, address
         )
-        _run(server_config, listener)
+        _run(server_config, options, life, listener)
 
 
-def _uvicorn_config(config: Config, options: ServeOptions) -> uvicorn.Config:
+def _life(options: ServeOptions) -> Life:
+    from fastserve.server.limits import Life, Limits
+
+    limits = Limits(
+        connections=options.worker_connections,
+        in_flight=options.max_in_flight,
+        body_bytes=options.max_body_bytes,
+        entities=options.max_entities,
+        timeout=options.timeout,
+        header_timeout=options.header_timeout,
+        body_timeout=options.body_timeout,
+        keep_alive=options.keep_alive_timeout,
+    )
+    return Life(limits)
+
+
+def _uvicorn_config(config: Config, options: ServeOptions, life: Life) -> uvicorn.Config:
     try:
         import uvicorn
 
         from fastserve.server.app import create_app
         from fastserve.server.fastlane import FastLane
+        from fastserve.server.protocol import HttpProtocol
+        from fastserve.server.workers import GRACE_SECONDS
     except ModuleNotFoundError as exc:
         raise FastserveError(
             f"{exc.name} is not installed, the server needs it: pip install 'fastserve[server]'"
         ) from None
     return uvicorn.Config(
-        functools.partial(create_app, config=config),
+        functools.partial(create_app, config=config, life=life),
         factory=True,
-        http=FastLane if options.fast_lane else "httptools",
+        http=FastLane if options.fast_lane else HttpProtocol,
         interface="asgi3",
         lifespan="on",
         ws="none",
-        workers=options.process_count,
         access_log=options.access_log,
         log_level=options.log_level,
         log_config=_log_config(uvicorn.config.LOGGING_CONFIG, options.log_level),
-        # uvicorn refuses when there are so many, the one that asks included.
-        limit_concurrency=options.worker_connections + 1,
-        timeout_keep_alive=options.keep_alive_timeout,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,
         ssl_keyfile=options.tls_key_path or None,
@@ -193,20 +230,22 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(config: uvicorn.Config, listener: socket.socket) -> None:
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
+def _run(config: uvicorn.Config, options: ServeOptions, life: Life, listener: socket.socket) -> None:
+    from fastserve.server.workers import Server, Workers
 
-    server = uvicorn.Server(config)
-    if config.workers == 1 and not config.limit_max_requests:
+    if options.process_count == 1 and not options.max_requests:
+        server = Server(config, life, options.drain_seconds)
         server.run([listener])
         if not server.started:
             raise FastserveError("the server did not start; the log says why")
         return
     # A worker that ends after its last request needs somebody who starts the next.
-    needs_target = "target" in inspect.signature(Multiprocess).parameters  # uvicorn before 0.51
-    extra: dict[str, Any] = {"target": server.run} if needs_target else {}
-    Multiprocess(config, sockets=[listener], **extra).run()
+    parent = os.getpid()
+    workers = Workers(
+        lambda: Server(config, life, options.drain_seconds, parent).run([listener]), options.process_count
+    )
+    if workers.run():
+        raise FastserveError("the server did not start; the log says why")
 
 
 @contextlib.contextmanager

@@ -74,7 +74,8 @@ async def push(request: Request) -> Response:
     """POST /push."""
     body = await body_of(request, PushFeaturesRequest)
     store: FeatureStore = request.app.state.store
-    await store.push_async(body.push_source_name, body.df, body.allow_registry_cache, body.to)
+    with request.app.state.life:
+        await store.push_async(body.push_source_name, body.df, body.allow_registry_cache, body.to)
     return Response()
 
 
@@ -83,9 +84,10 @@ async def write_to_online_store(request: Request) -> Response:
     """POST /write-to-online-store."""
     body = await body_of(request, WriteToFeatureStoreRequest)
     store: FeatureStore = request.app.state.store
-    await store.write_to_online_store_async(
-        body.feature_view_name, body.df, allow_registry_cache=body.allow_registry_cache
-    )
+    with request.app.state.life:
+        await store.write_to_online_store_async(
+            body.feature_view_name, body.df, allow_registry_cache=body.allow_registry_cache
+        )
     return json_answer(b"null")
 
 

@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from fastserve.feature_store import FeatureStore
-from fastserve.server import app as app_module
 from fastserve.server.app import create_app
+from fastserve.server.openapi import docs_page, openapi_document
 from tests import goldens
 from tests.server.serving import FeatureServer
 from tests.servers import RedisServer
@@ -133,8 +133,8 @@ def test_a_redirect_that_is_followed_reads(redis_client: httpx.Client) -> None:
 
 
 def test_openapi_and_docs_are_what_their_module_makes(redis_client: httpx.Client) -> None:
-    assert redis_client.get("/openapi.json").json() == json.loads(app_module.OPENAPI)
-    assert redis_client.get("/docs").text == app_module.DOCS
+    assert redis_client.get("/openapi.json").json() == json.loads(json.dumps(openapi_document()))
+    assert redis_client.get("/docs").text == docs_page()
 
 
 def test_health_tells_when_the_registry_is_gone(sqlite_repo: Path, tmp_path: Path) -> None:
