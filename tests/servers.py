@@ -97,7 +97,12 @@ class RedisServer:
 
     @classmethod
     def start(
-        cls, folder: Path, *options: str, password: str | None = None, tls: Certificates | None = None
+        cls,
+        folder: Path,
+        *options: str,
+        password: str | None = None,
+        tls: Certificates | None = None,
+        port: int | None = None,
     ) -> RedisServer:
         """Start a server that keeps nothing on disk, and wait until it answers.
 
@@ -106,13 +111,14 @@ class RedisServer:
             options: more of redis-server's, such as "--maxmemory", "1mb".
             password: of the default user.
             tls: certificates; with them the server listens on a TLS port too, and asks clients for none.
+            port: of a server that ran before; a free one by default.
         Raises:
             RuntimeError: it did not start; the text is the end of its log.
         """
         folder.mkdir(parents=True, exist_ok=True)
         # Another process may take a free port between the look and the start.
         for _ in range(5):
-            server = cls._launch(folder, options, password, tls)
+            server = cls._launch(folder, options, password, tls, port or free_port())
             if server._wait():
                 return server
             server.stop()
@@ -120,12 +126,12 @@ class RedisServer:
 
     @classmethod
     def _launch(
-        cls, folder: Path, options: tuple[str, ...], password: str | None, tls: Certificates | None
+        cls, folder: Path, options: tuple[str, ...], password: str | None, tls: Certificates | None, port: int
     ) -> RedisServer:
         executable = shutil.which("redis-server")
         if executable is None:
             raise RuntimeError("redis-server is not installed; `make test` installs it")
-        port, unix_socket, log = free_port(), folder / "redis.sock", folder / "redis.log"
+        unix_socket, log = folder / "redis.sock", folder / "redis.log"
         command = [executable, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
         command += ["--dir", str(folder), "--unixsocket", str(unix_socket), "--logfile", str(log), *options]
         tls_port = free_port() if tls is not None else None

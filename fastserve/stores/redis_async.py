@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import threading
 from collections.abc import AsyncGenerator
 from typing import Any, cast
@@ -16,7 +17,7 @@ from fastserve._core import Batch
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreError, StoreTimeoutError
 from fastserve.stores.redis_multiplex import Link, Wire
-from fastserve.stores.redis_wire import masked, refusal, tls_context
+from fastserve.stores.redis_wire import masked, reason, refusal, tls_context
 
 __all__ = ["Wires"]
 
@@ -150,10 +151,11 @@ async def _connect(options: RedisConnection, loop: asyncio.AbstractEventLoop, li
         if isinstance(exc, (asyncio.TimeoutError, TimeoutError)):  # two classes before Python 3.11
             raise StoreTimeoutError(f"{options.name}: no connection within {timeout:g} s") from exc
         if isinstance(exc, (OSError, ValueError)):
-            raise StoreError(f"{options.name}: cannot connect: {_reason(exc)}") from exc
+            raise StoreError(f"{options.name}: cannot connect: {_why(exc)}") from exc
         raise
     transport = greeting.transport
-    assert transport is not None
+    if transport is None or transport.is_closing():  # the link would never hear of it
+        raise StoreError(f"{options.name}: the server closed the connection")
     link.transport, link.is_open = transport, True
     transport.set_protocol(link)
 
@@ -212,7 +214,8 @@ class _Greeting(asyncio.Protocol):
             self._reply.set_exception(lost)
 
 
-def _reason(exc: OSError | ValueError) -> str:
+def _why(exc: OSError | ValueError) -> str:
     """asyncio's own texts name the address again, which the error has already."""
-    number = exc.errno if isinstance(exc, OSError) else None
-    return os.strerror(number) if number and number > 0 else str(exc)
+    if isinstance(exc, OSError) and exc.errno and not isinstance(exc, (ssl.SSLError, socket.gaierror)):
+        return os.strerror(exc.errno)
+    return reason(exc)

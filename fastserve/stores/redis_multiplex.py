@@ -27,6 +27,8 @@ MAX_WAITING = 8192
 BULK_COMMANDS = 16
 """A read with more commands is sent in pieces, others' commands between them."""
 PIECE_BYTES = 1 << 13
+WHOLE = 1 << 62
+"""Bytes: all commands of a read at once."""
 PIECES_IN_FLIGHT = 4
 """Of all bulk reads together: so much may be ahead of a small one. Enough for Redis not to run dry meanwhile."""
 BACK_OFF_SECONDS = 0.02, 0.5
@@ -96,7 +98,7 @@ class Link(asyncio.Protocol):
             self.bulk.append(read)
             self.send_bulk()
             return
-        commands = batch.commands()
+        commands = batch.commands(WHOLE)
         assert commands is not None
         self.in_flight.append((read, batch.asked, False, now))
         if not self._outbox:
@@ -140,7 +142,8 @@ class Link(asyncio.Protocol):
         self.has_answered = True
         while at < size:
             if not in_flight:
-                self._garbage("a reply that nobody asked for")
+                if not self.is_lost:  # one who was told has closed the store
+                    self._garbage("a reply that nobody asked for")
                 return
             read, until, is_piece, _ = in_flight[0]
             try:
@@ -226,6 +229,7 @@ class Wire:
         self._patience = patience
         self._connecting: asyncio.Task[None] | None = None
         self._failures = 0
+        self._last_failure = ""
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._sweep_at = inf
@@ -294,18 +298,21 @@ class Wire:
                 earliest = read.deadline
         if late:
             self.waiting = deque(read for read in self.waiting if read.deadline > now)
-        if link is not None and link.in_flight:
-            stuck_at = link.in_flight[0][3] + self._patience
-            earliest = min(earliest, stuck_at)
         for read in late:
             read.settle(self._too_late())
-        if link is not None and link.in_flight and link.in_flight[0][3] + self._patience <= now:
-            link.abort()
-        elif earliest < self._sweep_at:
+        if link is not None and link.in_flight:
+            # Replies come in order, so nothing has come of what was asked for so long ago, nor of anything since.
+            stuck_at = link.in_flight[0][3] + self._patience
+            if stuck_at <= now:
+                link.abort()
+            else:
+                earliest = min(earliest, stuck_at)
+        if earliest < self._sweep_at:
             self._sweep_by(earliest)
 
     def _too_late(self) -> StoreTimeoutError:
-        return StoreTimeoutError(f"{self.name}: no answer within the deadline")
+        why = f" ({self._last_failure})" if self.link is None and self._last_failure else ""
+        return StoreTimeoutError(f"{self.name}: no answer within the deadline{why}")
 
     # --- connecting ---
 
@@ -320,6 +327,7 @@ class Wire:
                 raise StoreError(f"{self.name}: the server closed the connection")
         except StoreError as exc:
             self._connecting = None
+            self._last_failure = str(exc)
             self._back_off()
             self._fail_waiting(exc)
         except BaseException as exc:
@@ -327,7 +335,7 @@ class Wire:
             self._fail_waiting(StoreError(f"{self.name}: cannot connect: {type(exc).__name__} {exc}".rstrip()))
             raise
         else:
-            self._connecting, self.link = None, link
+            self._connecting, self.link, self._last_failure = None, link, ""
             self.pump()
 
     def _back_off(self) -> None:

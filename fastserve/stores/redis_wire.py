@@ -20,7 +20,7 @@ from fastserve._core import Batch, EncodedRows, UnusualReply
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreError, StoreTimeoutError
 
-__all__ = ["Connection", "ConnectionLost", "ScriptLost", "masked", "refusal", "tls_context"]
+__all__ = ["Connection", "ConnectionLost", "ScriptLost", "masked", "reason", "refusal", "tls_context"]
 
 RECEIVE_BYTES = 1 << 16
 UNBLOCKED_BYTES = 1 << 14
@@ -70,7 +70,7 @@ class Connection:
         except TimeoutError as exc:
             raise StoreTimeoutError(f"{self.name}: no connection within {timeout:g} s") from exc
         except (OSError, ValueError) as exc:  # ValueError: a host name that the resolver does not even take
-            raise StoreError(f"{self.name}: cannot connect: {_reason(exc)}") from exc
+            raise StoreError(f"{self.name}: cannot connect: {reason(exc)}") from exc
         self.is_open = True
         self._poll = select.poll()
         self._poll.register(self._sock.fileno(), select.POLLIN)
@@ -203,7 +203,7 @@ class Connection:
         except (TimeoutError, BlockingIOError) as exc:
             raise self._timeout() from exc
         except OSError as exc:
-            raise ConnectionLost(f"{self.name}: {_reason(exc)}") from exc
+            raise ConnectionLost(f"{self.name}: {reason(exc)}") from exc
 
     def _receive(self) -> int:
         """Read what has come into the buffer, within the limit set last; return how many bytes, at least one."""
@@ -212,7 +212,7 @@ class Connection:
         except (TimeoutError, BlockingIOError) as exc:
             raise self._timeout() from exc
         except OSError as exc:
-            raise ConnectionLost(f"{self.name}: {_reason(exc)}") from exc
+            raise ConnectionLost(f"{self.name}: {reason(exc)}") from exc
         if not size:
             raise ConnectionLost(f"{self.name}: the server closed the connection")
         return size
@@ -255,7 +255,8 @@ def _timeval(seconds: float) -> bytes:
     return struct.pack("ll", whole, max(int((seconds - whole) * 1_000_000), 0 if whole else 1))
 
 
-def _reason(exc: Exception) -> str:
+def reason(exc: Exception) -> str:
+    """What went wrong, in the words of the system."""
     return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
 
 
@@ -347,7 +348,7 @@ def tls_context(options: RedisConnection) -> ssl.SSLContext:
             context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile, password="")
         except OSError as exc:
             files = f"ssl_certfile {options.ssl_certfile}, ssl_keyfile {options.ssl_keyfile}"
-            raise OSError(f"{files}: {_reason(exc)}") from exc
+            raise OSError(f"{files}: {reason(exc)}") from exc
     return context
 
 
@@ -355,4 +356,4 @@ def _trusting(options: RedisConnection) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=options.ssl_ca_certs)
     except OSError as exc:
-        raise OSError(f"ssl_ca_certs {options.ssl_ca_certs}: {_reason(exc)}") from exc
+        raise OSError(f"ssl_ca_certs {options.ssl_ca_certs}: {reason(exc)}") from exc

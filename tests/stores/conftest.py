@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,17 @@ from tests.servers import RedisServer
 from tests.stores.places import Place, RedisPlace, SqlitePlace
 
 Keep = Callable[[Store], Store]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine in an event loop of its own; a test that takes it runs once in each kind of loop."""
+    if request.param == "asyncio":
+        return asyncio.run
+    import uvloop
+
+    return uvloop.run
 
 
 @pytest.fixture
