@@ -76,7 +76,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "templates": frozenset({"errors"}),
     "condition": frozenset({"registry", "stores.base"}),
     "feature_store": SDK | {"administration", "condition", "writing"},
-    "server": CORE | {"_version", "config", "feature_store", "response", "writing"},
+    "server": CORE | {"_version", "config", "feature_store", "model", "response", "stores.base", "writing"},
     "cli": frozenset(
         {
             "_version",
