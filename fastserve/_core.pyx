@@ -50,6 +50,7 @@ include "_core_plan.pxi"     # ReadPlan, KeyGroup, Slot: what does not depend on
 include "_core_resp.pxi"     # Redis's replies: numbers, texts, errors
 include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
 include "_core_vector.pxi"   # packed vectors: checked, and read in place
+include "_core_feast.pxi"    # Feast's precomputed vectors, both ways
 include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
 include "_core_meter.pxi"    # what a server counts: counters, histograms, statuses per view
 include "_core_compact.pxi"  # Batch -> compact JSON, statuses as bytes
@@ -58,10 +59,12 @@ include "_core_arrow.pxi"    # Arrow columns -> framed Values
 include "_core_table.pxi"    # WritePlan, Table: an Arrow batch bound to it, keys and times
 include "_core_write.pxi"    # EncodedRows: rows -> framed calls of the script that writes
 include "_core_pack.pxi"     # rows, and filled Batches -> packed vectors, framed for the script that merges them
+include "_core_merge.pxi"    # two packed vectors of one entity -> one
 include "_core_latest.pxi"   # the latest row per entity key
 
 # What only the core itself may make is not for Python to make.
 for _name in (
-    "BatchPacker", "Cells", "Elements", "Elementwise", "EventTimes", "FieldTable", "KeyTable", "LatestRows", "Sink", "Table"
+    "BatchPacker", "Cells", "Elements", "Elementwise", "EventTimes", "FeastNames", "FeastReader", "FieldTable", "KeyTable",
+    "LatestRows", "Merge", "RowPacker", "Sink", "Table",
 ):
     del globals()[_name]

@@ -97,7 +97,9 @@ cdef struct GroupState:
     Py_ssize_t n_entities
     Py_ssize_t first_cell
     Py_ssize_t first_key
-    int n_fields                # cells of an entity
+    int n_fields                # cells of an entity, that its reply fills
+    Py_ssize_t first_value      # and those of its values: the same, or what is made of a vector of Feast's
+    int n_values
     PyObject* whole_hash        # the FieldTable (borrowed) of a group that is read by HGETALL, else NULL
     Py_ssize_t keys_per_command # of an MGET; 0: each entity has its own command
     const VectorPlace* places   # of packed vectors: where each field is, else NULL
@@ -198,15 +200,17 @@ cdef class Batch:
             state = &self.states[g]
             state.first_key = self.n_keys
             state.first_cell = self.n_cells
-            state.n_fields = group.n_fields if group.places is NULL else 1
-            state.whole_hash = <PyObject*>group.table if group.whole_hash and group.places is NULL else NULL
+            state.n_fields = 1 if group.vector_format else group.n_fields
+            state.whole_hash = <PyObject*>group.table if group.whole_hash and not group.vector_format else NULL
             if group.columns:
                 self.make_group_keys(group, state)
             else:
                 self.make_constant_key(group, state)
             if group.places is not NULL:
                 expect_vectors(self, group, state)
+            state.first_value, state.n_values = state.first_cell, state.n_fields
             self.n_cells += state.n_entities * state.n_fields
+        self.n_cells = expect_feast(self, self.n_cells)
         self.cells = <Cell*>PyMem_Malloc((self.n_cells + 1) * sizeof(Cell))
         if self.cells is NULL:
             raise MemoryError
@@ -544,6 +548,8 @@ cdef class Batch:
         for g in range(self.n_groups):
             if self.states[g].places is not NULL:
                 unpack_group(self, g, missing)
+            elif (<KeyGroup>self.plan.groups[g]).feast is not None:
+                FeastReader(self, g).read_all(g, missing)
         return missing
 
     # --- answer side ---
@@ -554,7 +560,7 @@ cdef class Batch:
         return state.entity_of_row[row] if state.entity_of_row is not NULL else row
 
     cdef inline Cell* cell_at(self, const GroupState* state, Py_ssize_t row, int field) noexcept:
-        return &self.cells[state.first_cell + self.entity_at(state, row) * state.n_fields + field]
+        return &self.cells[state.first_value + self.entity_at(state, row) * state.n_values + field]
 
     cdef int64_t event_time(self, Slot slot, Py_ssize_t row) except? -1:
         """Microseconds since the epoch; 0 where the store has none."""

@@ -34,6 +34,15 @@ cdef struct Cursor:
     const uint8_t* end
 
 
+cdef struct Span:
+    const uint8_t* data
+    int64_t size
+
+
+cdef inline Span span_of(bytes source):
+    return Span(<const uint8_t*>PyBytes_AS_STRING(source), PyBytes_GET_SIZE(source))
+
+
 cdef int fail(const Cursor* c, str reason) except -1:
     raise DecodeError(reason, c.at - c.start)
 

@@ -170,3 +170,33 @@ cdef class VectorLayout:
     cdef Py_ssize_t first_segment_at(self) noexcept:
         """The offset of the first segment in a vector."""
         return VECTOR_HEAD + 4 * self.n_segments
+
+
+@cython.final
+cdef class FeastNames:
+    """Which names a group expects in Feast's vectors, and where what belongs to them goes."""
+
+    cdef tuple names              # (full name as UTF-8, field)
+    cdef tuple views              # (name as UTF-8, field of the event time)
+    cdef bytes block              # the names as they usually are in the message
+    cdef int32_t* fields          # of the names in `block`
+    cdef Py_ssize_t n_names
+
+    def __cinit__(self, names, views, Py_ssize_t n_fields):
+        cdef Sink block = Sink.of(256)
+        cdef Py_ssize_t i
+        self.names = tuple([((<str?>name).encode(), int(field)) for name, field in names])
+        self.views = tuple([((<str?>name).encode(), int(field)) for name, field in views])
+        if not all([0 <= field < n_fields for _, field in self.names + self.views]):
+            raise ValueError(f"names of Feast's vectors have fields that are not among the {n_fields} of the group")
+        self.n_names = len(self.names)
+        self.fields = <int32_t*>PyMem_Calloc(self.n_names + 1, sizeof(int32_t))
+        if self.fields is NULL:
+            raise MemoryError
+        for i, (name, field) in enumerate(self.names):
+            block.put_field(1, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+            self.fields[i] = field
+        self.block = block.finish()
+
+    def __dealloc__(self):
+        PyMem_Free(self.fields)

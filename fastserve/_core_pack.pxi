@@ -1,14 +1,9 @@
 # Packed vectors (see _core_layout.pxi) in the making: from filled Batches and from rows; and how two become one.
 #
-#   call     EVALSHA sha n+1 | marker key, n keys of vectors | marker, key ttl, replace_equal, the layout's head,
-#            u16 bitmap size of each segment | n vectors
+#   call     EVALSHA sha n+1 | marker key, n keys of vectors | marker, key ttl, source, the layout's head, u16 bitmap size
+#            of each segment | n vectors
 #   reply    "*" count CRLF, then ":" number CRLF each: -1 alone if the marker is another one, else the 1-based numbers of
 #            vectors that have to be built from the hash
-#
-#   merge    of each segment the one with the later event time stays; at an equal time the stored one does, unless equal
-#            ones are to be replaced. What is stored but no sound vector of the layout is replaced as a whole.
-#   rebuild  a vector whose merged segment may lack what the hash has: where an absent bit is set, or where what was
-#            stored is lost
 
 cdef enum:
     VECTORS_PER_CALL = 64     # Redis serves nobody else meanwhile
@@ -73,6 +68,12 @@ cdef class EncodedVectors:
         """Return the entity keys of all rows, without prefix and project."""
         return [bytes_of_span(self.key_span(row)) for row in range(self.n_rows)]
 
+    def entity_key(self, Py_ssize_t row):
+        """Return the entity key of a row."""
+        if not 0 <= row < self.n_rows:
+            raise IndexError(f"row {row} of {self.n_rows}")
+        return bytes_of_span(self.key_span(row))
+
     def items(self):
         """Yield (entity key, vector) of each row."""
         cdef Py_ssize_t row
@@ -82,7 +83,7 @@ cdef class EncodedVectors:
     # --- Redis ---
 
     def commands(self, bytes sha not None, bytes prefix not None, bytes marker_key not None, bytes marker not None,
-                 int64_t key_ttl=0, bint replace_equal=False, Py_ssize_t limit=1 << 20):
+                 int64_t key_ttl=0, int source=0, Py_ssize_t limit=1 << 20):
         """Return the next calls in RESP, at least one and about `limit` bytes, or None when all rows were handed out.
 
         Args:
@@ -90,7 +91,7 @@ cdef class EncodedVectors:
             prefix: what the keys of vectors begin with.
             marker_key, marker: nothing is written unless this is what is stored there.
             key_ttl: seconds that vectors live on from a write; 0 leaves them alone.
-            replace_equal: a segment with the event time of the stored one takes its place.
+            source: what they were made of, see `merge_vectors`.
             limit: in bytes.
         """
         cdef Py_ssize_t n
@@ -98,7 +99,7 @@ cdef class EncodedVectors:
         if self.sent == self.n_rows:
             return None
         sizes = b"".join([size.to_bytes(2, "little") for size in self.layout.bitmap_sizes])
-        constants = (marker, b"%d" % key_ttl, b"%d" % replace_equal, self.layout.head, sizes)
+        constants = (marker, b"%d" % key_ttl, b"%d" % source, self.layout.head, sizes)
         cdef bytes after_keys = b"".join([framed(item) for item in constants])
         out = Sink.of(min(limit, self.vectors.size + self.keys.size) + 4096)
         while self.sent < self.n_rows and (out.size < limit or out.size == 0):
@@ -378,3 +379,143 @@ cdef class BatchPacker:
         column = f"{name}:{features[feature][0]}" if feature >= 0 else f"event time of {name}"
         key = self.batch.key_bytes(self.state.first_key + entity).hex()
         return EncodeError(f"entity key {key}: {exc.reason}", column=column)
+
+
+# --- from rows -------------------------------------------------------------------------------------------------------
+
+def pack_rows(VectorLayout layout not None, str view not None, EncodedRows rows not None):
+    """Pack rows on their way to the hashes; of each vector only the segment of their view is not empty.
+
+    Args:
+        layout: the VectorLayout.
+        view: the stored name of the rows' view. Its features that the rows do not have are absent.
+    Returns:
+        EncodedVectors, one per row, in order.
+    Raises:
+        ValueError: the layout has not got the view, or a feature of it has another type.
+    """
+    cdef EncodedVectors result = EncodedVectors.of(layout, rows.n_rows)
+    cdef RowPacker packer = RowPacker(layout, view, rows)
+    cdef Table table = rows.table
+    cdef Py_ssize_t row
+    cdef int64_t size
+    for row in range(rows.n_rows):
+        packer.put(result.vectors, table.rows[row])
+        size = table.body_size(table.rows[row])
+        result.keys.put_bytes(rows.plan.prefix)
+        table.write_body(result.keys.room(size), table.rows[row])
+        result.keys.size += size
+        result.end_row()
+    return result
+
+
+@cython.final
+cdef class RowPacker:
+    """Packs rows of one view."""
+
+    cdef VectorLayout layout
+    cdef EncodedRows rows
+    cdef Py_ssize_t segment
+    cdef const Column** columns   # of each of the view's features; NULL: the rows do not have it
+    cdef Frames cell              # scratch
+
+    def __cinit__(self, VectorLayout layout, str view, EncodedRows rows):
+        cdef const VectorPlace* place
+        cdef Py_ssize_t i, column
+        cdef dict known = {name: i for i, name in enumerate(rows.plan.features)}
+        self.layout, self.rows, self.segment = layout, rows, layout.segment_of(view)
+        features = layout.views[self.segment][1]
+        self.columns = <const Column**>PyMem_Calloc(len(features) + 1, sizeof(Column*))
+        if self.columns is NULL:
+            raise MemoryError
+        for i, (name, _) in enumerate(features):
+            if name not in known:
+                continue
+            column = known[name]
+            place = &layout.places[layout.shapes[self.segment].first + i]
+            found = stored_type(rows.plan.feature_types[column])
+            if found != place.member:
+                raise ValueError(f"{view}:{name}: {type_name(place.member)} in the vectors, {type_name(found)} in the rows")
+            self.columns[i] = &rows.table.columns[rows.table.n_keys + column]
+
+    def __dealloc__(self):
+        PyMem_Free(<void*>self.columns)
+        free(self.cell.data)
+
+    cdef int put(self, Sink out, int64_t row) except -1:
+        """Append the vector of a row."""
+        cdef const SegmentShape* shape = &self.layout.shapes[self.segment]
+        cdef const VectorPlace* place
+        cdef Py_ssize_t vector = begin_vector(out, self.layout)
+        cdef Py_ssize_t start = begin_segment(out, shape, micros_at(self.rows.table.event_times(), row))
+        cdef int i
+        for i in range(shape.n_features):
+            place = &self.layout.places[shape.first + i]
+            if self.columns[i] is NULL:
+                set_null(out, start, place, True)
+            elif not self.put_cell(out, start, place, self.columns[i], row):
+                set_null(out, start, place, False)
+            end_value(out, start, shape, place)
+        return end_segments(out, self.layout, vector, self.segment)
+
+    cdef bint put_cell(self, Sink out, Py_ssize_t start, const VectorPlace* place, const Column* c, int64_t row) except -1:
+        """Append a cell, or put it into its place; False if it is null. What is null is what `write_cells` has for it."""
+        cdef int64_t at = row + c.offset
+        cdef uint8_t* p = out.data + start + place.at
+        if not is_valid(c, at) or c.null_if_empty:
+            return False
+        if c.form == FIXED64:
+            if isnan((<const double*>c.data)[at]):
+                return False
+            memcpy(p, c.data + 8 * at, 8)
+            return True
+        if c.form == FIXED32:
+            if isnan((<const float*>c.data)[at]):
+                return False
+            memcpy(p, c.data + 4 * at, 4)
+            return True
+        if c.form == TEXT and c.member:
+            out.put(c.data + offset_at(c, at), offset_at(c, at + 1) - offset_at(c, at))
+            return True
+        if c.form == TEXT:
+            return put_wire(out, c.data + offset_at(c, at), offset_at(c, at + 1) - offset_at(c, at))
+        if c.form == LIST:
+            return self.put_list(out, c, row)
+        return put_integer(p, place, integer_at(c, at))
+
+    cdef bint put_list(self, Sink out, const Column* c, int64_t row) except -1:
+        cdef int64_t size = 0
+        cdef Py_ssize_t start
+        self.cell.size = 0
+        if make_room(&self.cell, cells_room(c, &row, 1)) < 0:
+            raise MemoryError
+        self.cell.size = write_cells(self.cell.data, c, &row, 1) - self.cell.data
+        start = read_length(self.cell.data, 0, self.cell.size, c'$', &size)
+        out.put(self.cell.data + start, size)
+        return True
+
+
+cdef bint put_integer(uint8_t* p, const VectorPlace* place, int64_t value) noexcept:
+    if place.member == UNIX_TIMESTAMP and value == NULL_SECONDS:
+        return False
+    if place.width == 1:
+        p[0] = <uint8_t>value
+        return True
+    p = write_u32(p, <uint32_t>value)
+    if place.width == 8:
+        write_u32(p, <uint32_t>(<uint64_t>value >> 32))
+    return True
+
+
+cdef bint put_wire(Sink out, const uint8_t* p, int64_t size) except -1:
+    """Append a serialised Value; False, with nothing appended, if it is null. Broken ones are for readers to find."""
+    cdef Cursor c = Cursor(p, p, p + size)
+    cdef Member m
+    try:
+        read_member(&c, &m, 0)
+        if is_null(&m):
+            return False
+    except DecodeError:
+        pass
+    out.put(p, size)
+    return True

@@ -120,6 +120,9 @@ cdef class KeyGroup:
             `vector_prefix` and the entity key, without the project. The layout may have more views than the group.
         vector_format: "packed"; "feast", which reads Feast's vectors, one per hash, in `vector_field`; "" for neither.
         vector_label: what errors call the vectors.
+    Args:
+        vector_names: (full name, index of its field) of each feature in Feast's vectors.
+        vector_views: (name, index of its event time's field) of each view in them.
     """
 
     cdef readonly tuple join_keys
@@ -141,13 +144,14 @@ cdef class KeyGroup:
     cdef int n_fields
     cdef FieldTable table
     cdef VectorPlace* places       # of packed vectors: where each field is
+    cdef FeastNames feast          # of Feast's vectors: what is in them
 
     def __dealloc__(self):
         PyMem_Free(self.places)
 
     def __init__(self, join_keys, columns, value_types, views, str project not None, int version=3,
                  bint whole_hash=False, *, VectorLayout vector=None, str vector_format="", bytes vector_prefix=b"",
-                 bytes vector_field=b"", str vector_label="precomputed vectors"):
+                 bytes vector_field=b"", str vector_label="precomputed vectors", vector_names=(), vector_views=()):
         self.join_keys = tuple(join_keys)
         self.columns = tuple(columns)
         self.value_types = tuple(value_types)
@@ -164,14 +168,21 @@ cdef class KeyGroup:
         self.vector, self.vector_prefix, self.vector_field = vector, vector_prefix, vector_field
         self.vector_format = vector_format or ("packed" if vector is not None else "")
         self.vector_label = vector_label
-        if self.vector_format:
+        if self.vector_format == "feast":
+            self.feast = FeastNames(vector_names, vector_views, self.n_fields)
+            self.frame_fields((vector_field,))
+        elif self.vector_format:
             self.bind_vectors()
-            return
-        if whole_hash:
+        elif whole_hash:
             self.head, self.tail = b"*2\r\n$7\r\nHGETALL\r\n$", b"\r\n"
-            return
-        self.head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + self.n_fields)
-        self.tail = b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in self.fields)
+        else:
+            self.frame_fields(self.fields)
+
+    cdef int frame_fields(self, tuple fields) except -1:
+        """Make the two parts of HMGET that stand around the key."""
+        self.head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(fields))
+        self.tail = b"\r\n" + b"".join([framed(field) for field in fields])
+        return 0
 
     cdef Py_ssize_t framing(self) except -1:
         """Bytes of an entity's command beside its key."""

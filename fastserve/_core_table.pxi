@@ -392,15 +392,6 @@ cdef int make_room(Frames* f, int64_t n) noexcept nogil:
     return 0
 
 
-cdef struct Span:
-    const uint8_t* data
-    int64_t size
-
-
-cdef inline Span span_of(bytes source):
-    return Span(<const uint8_t*>PyBytes_AS_STRING(source), PyBytes_GET_SIZE(source))
-
-
 cdef int put_span(Frames* f, Span source) noexcept nogil:
     if make_room(f, source.size) < 0:
         return -1

@@ -59,15 +59,18 @@ cdef int unpack_group(Batch batch, Py_ssize_t g, list missing) except -1:
         c.end = c.start + cell.size
         try:
             note_segments(&c, group.vector, state.segments + entity, state.n_entities, cell.offset)
-        except DecodeError as exc:
-            key = batch.key_bytes(state.first_key + entity).hex()
-            raise DecodeError(exc.reason, exc.offset, field=group.vector_label, key=key) from None
-        except VectorStaleError as exc:
-            key = batch.key_bytes(state.first_key + entity).hex()
-            raise VectorStaleError(group.vector_label, key, exc.difference) from None
-        except VectorVersionError as exc:
-            raise VectorVersionError(group.vector_label, batch.key_bytes(state.first_key + entity).hex(), exc.version) from None
+        except (DecodeError, VectorStaleError, VectorVersionError) as exc:
+            raise vector_error(exc, group, batch.key_bytes(state.first_key + entity)) from None
     return 0
+
+
+cdef object vector_error(exc, KeyGroup group, bytes key):
+    """The error with what it could not know where it happened."""
+    if isinstance(exc, VectorStaleError):
+        return VectorStaleError(group.vector_label, key.hex(), exc.difference)
+    if isinstance(exc, VectorVersionError):
+        return VectorVersionError(group.vector_label, key.hex(), exc.version)
+    return DecodeError(exc.reason, exc.offset, field=group.vector_label, key=key.hex())
 
 
 cdef int note_segments(Cursor* c, VectorLayout layout, Py_ssize_t* segments, Py_ssize_t stride, Py_ssize_t base) except -1:

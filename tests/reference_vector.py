@@ -152,3 +152,31 @@ def _value(value_type: int, number: float | None, text: bytes) -> bytes:
 
 def _varint(number: int) -> bytes:
     return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + _varint(number >> 7)
+
+
+def merge(views: Views, stored: bytes | None, given: bytes, source: int) -> tuple[bytes, bool]:
+    """Return the merged vector, and whether it has to be built from the hash instead.
+
+    Args:
+        source: what `given` was made of: 0 a row as it was written, 1 the hash, 2 a hash whose rows are overwritten
+            whatever their event time.
+    """
+    old = {} if stored is None else unpack(views, stored)
+    new = unpack(views, given)
+    lacking = stored is None and len(views) > 1
+    for name, features in views:
+        if name not in new:
+            continue
+        mine, theirs = new[name], old.get(name)
+        lacks = len(features) - len(mine.values)
+        if theirs is None or mine.event_time > theirs.event_time or source == 2:
+            old[name] = mine
+        elif mine.event_time == theirs.event_time:
+            stored_lacks = len(features) - len(theirs.values)
+            if source == 1 and lacks <= stored_lacks:
+                old[name] = mine
+            lacks = stored_lacks
+        else:
+            continue
+        lacking = lacking or lacks > 0
+    return pack(views, old), lacking and source == 0

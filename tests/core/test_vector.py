@@ -7,85 +7,26 @@ from random import Random
 import pytest
 
 from fastserve import _core
-from fastserve._core import Batch, EncodedVectors, KeyGroup, ReadPlan, Slot, StoredView, VectorLayout
+from fastserve._core import Batch, VectorLayout
 from fastserve.errors import DecodeError, EncodeError, VectorStaleError, VectorVersionError
 from tests import reference, reference_vector
-from tests.core.requests import JOIN_KEY, PROJECT, Request, every_type, frame_reply, typical
+from tests.core.requests import JOIN_KEY, Request, every_type, frame_reply, typical
+from tests.core.vectors import (
+    all_types,
+    columns,
+    every_form,
+    key_of,
+    layout_of,
+    one_view,
+    packed,
+    read,
+    stored_row,
+    value,
+    vector_of,
+    vector_plan,
+    views_of,
+)
 from tests.goldens import same
-
-PREFIX = b"fsv:0011223344556677:"
-
-
-def views_of(request: Request) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Return the views of a request's layout."""
-    views: dict[str, list[tuple[str, int]]] = {}
-    for feature in request.features:
-        views.setdefault(feature.view, []).append((feature.name, feature.value_type))
-    return list(views.items())
-
-
-def layout_of(request: Request) -> VectorLayout:
-    return VectorLayout(views_of(request))
-
-
-def vector_plan(plan: ReadPlan, layout: VectorLayout, enforce_ttl: bool = False) -> ReadPlan:
-    """Return the plan that reads the same from vectors."""
-    group = plan.groups[0]
-    packed = KeyGroup(
-        group.join_keys,
-        group.columns,
-        group.value_types,
-        group.views,
-        PROJECT,
-        vector=layout,
-        vector_prefix=PREFIX,
-        vector_label="feature service all",
-    )
-    options = {"join_keys": plan.join_keys, "required": plan.required, "enforce_ttl": enforce_ttl}
-    return ReadPlan([packed], plan.outputs, **options)  # type: ignore[arg-type]
-
-
-def read(plan: ReadPlan, entities: list[str], vectors: dict[bytes, bytes]) -> tuple[Batch, list[tuple[int, int]]]:
-    """Return a batch filled from vectors, and the entities that have none."""
-    batch = Batch(plan, {JOIN_KEY: entities}, len(entities))
-    sent = b"".join(iter(batch.commands, None))
-    keys = [word for command in reference.parse_replies(sent) for word in command[1:]]
-    assert keys == [PREFIX + key for key in batch.entity_keys(0)]
-    assert batch.feed(frame_reply([vectors.get(key.removeprefix(PREFIX)) for key in keys]))
-    return batch, batch.unpack_vectors()
-
-
-def packed(request: Request) -> tuple[Batch, EncodedVectors]:
-    """Return the request's batch as read from vectors, and the vectors."""
-    layout = layout_of(request)
-    vectors = _core.pack_batch(layout, request.filled(), 0)
-    batch, missing = read(vector_plan(request.plan, layout), request.entities, dict(vectors.items()))
-    assert missing == []
-    return batch, vectors
-
-
-def every_form(batch: Batch) -> list[object]:
-    """Return the answer in every form that needs no columns."""
-    return [
-        _core.python_columns(batch, True),
-        _core.json_response(batch, True),
-        _core.proto_response(batch, True),
-        _core.statuses(batch),
-        [_core.slot_values(batch, slot) for slot in batch.plan.outputs],
-        [_core.event_time_column(batch, slot) for slot in batch.plan.outputs],
-    ]
-
-
-def value(**members: object) -> bytes:
-    return bytes(reference.Value(**members).SerializeToString())
-
-
-def all_types() -> Request:
-    """A feature of every type; the timestamp, which is recorded as the null of such columns, has a value."""
-    request = every_type()
-    field = reference.field_id("all", "unix_timestamp_val")
-    request.hashes[0] = {**request.hashes[0], field: value(unix_timestamp_val=1_700_000_000)}
-    return request
 
 
 @pytest.mark.parametrize("request_", [typical(Random(1), 20), all_types()], ids=["typical", "every type"])
@@ -94,6 +35,7 @@ def test_answers_equal_those_of_the_hash(request_: Request) -> None:
     assert vectors.n_rows == len(vectors) == len(request_.entities)
     for ours, theirs in zip(every_form(batch), every_form(request_.filled()), strict=True):
         assert same(ours, theirs)
+    assert columns(batch) == columns(request_.filled())
 
 
 @pytest.mark.parametrize("request_", [typical(Random(2), 20), every_type()], ids=["typical", "every type"])
@@ -107,35 +49,7 @@ def test_bytes_are_those_of_the_reference(request_: Request) -> None:
         assert reference_vector.pack(views, reference_vector.unpack(views, vector)) == vector
 
 
-def stored_row(view: str, features: list[tuple[str, int]], stored: reference.Hash) -> reference_vector.Row:
-    """Return what a hash holds of a view."""
-    values = {name: stored.get(reference.field_id(view, name)) for name, _ in features}
-    time = reference.decode_timestamp(stored[reference.timestamp_field(view)] or b"")
-    return reference_vector.Row(time, {name: value for name, value in values.items() if value is not None})
-
-
 FIXED = [("a", 4), ("b", 2), ("c", 7), ("d", 6), ("e", 5)]
-
-
-def one_view(features: list[tuple[str, int]], ttl: int = 0, enforce_ttl: bool = False) -> ReadPlan:
-    """Return a plan that reads the view `v` from vectors of it and of the view `w`."""
-    layout = VectorLayout([("w", [("x", 2)]), ("v", features)])
-    view = StoredView("v", [name for name, _ in features], 0)
-    slots = [Slot(n, f"v:{n}", t, 0, i, view.event_time, ttl * 1_000_000) for i, (n, t) in enumerate(features)]
-    group = KeyGroup((JOIN_KEY,), (JOIN_KEY,), (2,), [view], PROJECT)
-    return vector_plan(
-        ReadPlan([group], slots, join_keys={JOIN_KEY: 2}, required={JOIN_KEY: ["v"]}), layout, enforce_ttl
-    )
-
-
-def vector_of(plan: ReadPlan, row: reference_vector.Row | None) -> bytes:
-    layout = plan.groups[0].vector
-    assert layout is not None
-    return reference_vector.pack(layout.views, {} if row is None else {"v": row})
-
-
-def key_of(entity: str) -> bytes:
-    return reference.serialize_entity_key([JOIN_KEY], [entity], [2])
 
 
 def test_absent_null_and_missing_are_told_apart() -> None:
