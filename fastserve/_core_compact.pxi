@@ -92,15 +92,14 @@ def status_column(Batch batch not None, Slot slot not None):
         DecodeError: a stored value is not a Value; names the entity key and the feature.
     """
     cdef Py_ssize_t row, others = 0
-    cdef bint found = False
+    cdef bint found
     cdef Cursor c
     cdef Member m
     cdef int status
     cdef Sink out = Sink.of(batch.n_rows + 1)
     for row in range(batch.n_rows):
-        stored(batch, slot, row, &c, &found)
         try:
-            read_member(&c, &m, 0)
+            found = load(batch, slot, row, &c, &m)
         except DecodeError as exc:
             raise batch.located(exc, slot, row) from None
         status = status_of(batch, slot, row, found, is_null(&m))

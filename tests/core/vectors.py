@@ -63,10 +63,12 @@ def every_form(batch: Batch) -> list[object]:
     return [
         _core.python_columns(batch, True),
         _core.json_response(batch, True),
+        _core.compact_json(batch, True),
         _core.proto_response(batch, True),
         _core.statuses(batch),
         [_core.slot_values(batch, slot) for slot in batch.plan.outputs],
         [_core.event_time_column(batch, slot) for slot in batch.plan.outputs],
+        [_core.status_column(batch, slot) for slot in batch.plan.outputs],
     ]
 
 
@@ -77,12 +79,7 @@ def columns(batch: Batch) -> list[object]:
         (_core.text_column, (1, 2, 30, 31, 32, 36, 37, 44, 47)),
         (_core.list_column, (*range(11, 19), *range(22, 30), 33, *range(38, 42), 45, 46)),
     ]
-    return [
-        column(batch, slot)
-        for slot in batch.plan.outputs
-        for column, types in kinds
-        if slot.value_type in types
-    ]
+    return [column(batch, slot) for slot in batch.plan.outputs for column, types in kinds if slot.value_type in types]
 
 
 def value(**members: object) -> bytes:
