@@ -27,7 +27,7 @@ from fastserve.infer import check_sources, infer
 from fastserve.model import DUMMY_ENTITY
 from fastserve.registry import RegistrySource, Snapshot, messages
 from fastserve.registry import schema_pb2 as pb
-from fastserve.registry.lists import VIEWS, name_of, project_of
+from fastserve.registry.lists import name_of, project_of
 from fastserve.registry.snapshot import build_snapshot
 from fastserve.repo import RepoContents
 from fastserve.stored import store_plans
@@ -45,13 +45,13 @@ DEFINABLE = (
     "data_sources",
     "feature_views",
     "stream_feature_views",
+    "on_demand_feature_views",
     "label_views",
     "feature_services",
 )
 """The lists that a repository fills, in the order in which they are written."""
 
 DELETED_BY_FULL_APPLY = frozenset(DEFINABLE) - {"projects"}
-"""On-demand views cannot be defined in this release, so an apply leaves those alone that Feast has defined."""
 
 
 @dataclass(frozen=True)
@@ -170,44 +170,8 @@ class _Edit:
         defined = {(kind, item.name) for kind in DEFINABLE for item in getattr(self._contents, kind)}
         gone = set(self._options.delete)
         if self._options.full:
-            gone |= {
-                (kind, name) for kind in DELETED_BY_FULL_APPLY for name in self._mine(kind)
-            } - self._used_on_demand()
+            gone |= {(kind, name) for kind in DELETED_BY_FULL_APPLY for name in self._mine(kind)}
         return gone - defined - {("entities", DUMMY_ENTITY)}
-
-    def _used_on_demand(self) -> set[Key]:
-        """Return what stays with the on-demand views: their entities and sources, and the services that have them.
-
-        Fail if one of the views that those read does not stay.
-        """
-        used: set[Key] = set()
-        for view in self._mine("on_demand_feature_views").values():
-            used |= {("entities", name) for name in view.spec.entities}
-            for source in view.spec.sources.values():
-                used.add(("data_sources", source.request_data_source.name))
-                self._require_view(_view_of(source), "OnDemandFeatureView", view.spec.name)
-        return used | self._services_on_demand()
-
-    def _services_on_demand(self) -> set[Key]:
-        on_demand = self._mine("on_demand_feature_views")
-        defined = {service.name for service in self._contents.feature_services}
-        used: set[Key] = set()
-        for name, service in self._mine("feature_services").items():
-            views = [projection.feature_view_name for projection in service.spec.features]
-            if name not in defined and not on_demand.keys().isdisjoint(views):
-                used.add(("feature_services", name))
-                for view in views:
-                    self._require_view(view, "FeatureService", name)
-        return used
-
-    def _require_view(self, name: str, kind: str, user: str) -> None:
-        defined = {view.name for kind in VIEWS for view in getattr(self._contents, kind, ())}
-        if name and name not in defined | self._mine("on_demand_feature_views").keys():
-            raise DefinitionError(
-                kind,
-                user,
-                f"it uses the view {name}, which the repository does not define; to delete it: fastserve delete {user}",
-            )
 
     def _delete(self, keys: set[Key]) -> None:
         for kind in KIND_NAMES:
@@ -337,15 +301,23 @@ class _Edit:
                 source.meta.CopyFrom(known.meta)
 
 
-def _view_of(source: pb.OnDemandSource) -> str:
-    return source.feature_view.spec.name or source.feature_view_projection.feature_view_name
-
-
 def _sources_in(message: Any) -> Iterator[pb.DataSource]:
     spec = getattr(message, "spec", message)
+    if isinstance(spec, pb.OnDemandFeatureViewSpec):
+        yield from _sources_on_demand(spec)
+        return
     for part in (spec, *(spec.features if isinstance(spec, pb.FeatureServiceSpec) else ())):
         for name in ("batch_source", "stream_source", "source"):
             if name in part.DESCRIPTOR.fields_by_name and part.HasField(name):
                 found = getattr(part, name)
                 yield found
                 yield from _sources_in(found)
+
+
+def _sources_on_demand(spec: pb.OnDemandFeatureViewSpec) -> Iterator[pb.DataSource]:
+    for source in spec.sources.values():
+        if source.HasField("request_data_source"):
+            yield source.request_data_source
+        elif source.feature_view_projection.HasField("batch_source"):
+            yield source.feature_view_projection.batch_source
+            yield from _sources_in(source.feature_view_projection.batch_source)

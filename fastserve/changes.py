@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from fastserve.registry import schema_pb2 as pb
+from fastserve.source_text import unresolved_names
 
 __all__ = ["KIND_NAMES", "Action", "Change", "FieldChange", "differences", "is_same", "normal"]
 
@@ -117,13 +118,20 @@ def _bytes(message: Message) -> bytes:
 
 
 def _normalise(message: Any) -> None:
-    derived = _DERIVED.get(message.DESCRIPTOR.name, frozenset())
+    derived = _derived(message)
     for field, value in message.ListFields():
         if field.name in _KEPT_BY_REGISTRY or field.name in derived or _says_nothing(field, value):
             message.ClearField(field.name)
         elif field.message_type is not None:
             for item in _messages(field, value):
                 _normalise(item)
+
+
+def _derived(message: Any) -> frozenset[str]:
+    """Return the fields that follow from others: of a function also its pickle, where the text is what is run."""
+    if isinstance(message, (pb.UserDefinedFunctionV2, pb.UserDefinedFunction)):
+        return frozenset() if unresolved_names(message.body_text) else frozenset({"body"})
+    return _DERIVED.get(message.DESCRIPTOR.name, frozenset())
 
 
 def _says_nothing(field: FieldDescriptor, value: Any) -> bool:

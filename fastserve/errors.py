@@ -15,6 +15,8 @@
     |   +-- FeatureViewVersionNotFound
     |   +-- RequestDataNotFoundInEntityRowsException
     |   +-- DataSourceNotFoundException
+    |   +-- ProjectObjectNotFoundException
+    |   +-- PermissionObjectNotFoundException
     +-- RequestError (ValueError)                     400
     |   +-- FeatureReferenceError
     |   +-- FeatureNameCollisionError
@@ -70,6 +72,8 @@ __all__ = [
     "FeatureViewUnavailableError",
     "FeatureViewVersionNotFound",
     "NotSupportedError",
+    "PermissionObjectNotFoundException",
+    "ProjectObjectNotFoundException",
     "RegistryError",
     "RegistryNotFoundError",
     "RepositoryError",
@@ -199,6 +203,24 @@ class DataSourceNotFoundException(FeastObjectNotFoundException):
 
     def __init__(self, name: str, project: str | None = None):
         super().__init__(_missing("Data source", name, project))
+
+
+class ProjectObjectNotFoundException(FeastObjectNotFoundException):
+    """No project of that name in the registry."""
+
+    feast_class = "ProjectObjectNotFoundException"
+
+    def __init__(self, name: str, project: str | None = None):
+        super().__init__(_missing("Project", name, project))
+
+
+class PermissionObjectNotFoundException(FeastObjectNotFoundException):
+    """No permission of that name."""
+
+    feast_class = "PermissionObjectNotFoundException"
+
+    def __init__(self, name: str, project: str | None = None):
+        super().__init__(_missing("Permission", name, project))
 
 
 class FeatureViewVersionNotFound(FeastObjectNotFoundException):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,21 @@ from fastserve._core import Batch, ReadPlan, same_items
 from fastserve.administration import AdministrationMixin
 from fastserve.condition import ConditionMixin
 from fastserve.config import Config, load_config, parse_config
-from fastserve.errors import FastserveError, FeatureReferenceError, RegistryNotFoundError, RequestError
-from fastserve.model import DataSource, Entity, FeatureService, FeatureView, OnDemandFeatureView, Project
-from fastserve.plan import PlanOptions, compile_plan
+from fastserve.errors import (
+    FastserveError,
+    FeatureReferenceError,
+    NotSupportedError,
+    RegistryNotFoundError,
+    RequestError,
+)
+from fastserve.lookup import LookupMixin
+from fastserve.model import FeatureService
+from fastserve.offline_half import OfflineHalfMixin
+from fastserve.plan import PlanOptions, as_service, compile_plan
 from fastserve.registry import Refresher, Snapshot, open_registry
 from fastserve.registry import schema_pb2 as pb
 from fastserve.registry.snapshot import build_snapshot
+from fastserve.registry_facade import RegistryFacade
 from fastserve.response import OnlineResponse
 from fastserve.stores import open_store
 from fastserve.stores.base import OnDone, PendingRead
@@ -58,12 +67,27 @@ class _Serving:
         if plan is not None and full_feature_names == last_full_feature_names and same_items(features, last):
             return plan
         if not isinstance(features, FeatureService):
-            return self._plan_of_references(features, full_feature_names)
+            service = self._service(features)
+            if service is None:
+                return self._plan_of_references(features, full_feature_names)
+            features = service
         # Looked up by name and then compared: hashing all that a service consists of takes longer than a read.
         known = self._plans.get((features.name, full_feature_names))
         if known is not None and (known[0] is features or known[0] == features):
             return known[1]
         return self._compile((features.name, full_feature_names), features)
+
+    def _service(self, features: Any) -> FeatureService | None:
+        """Return the service that is meant by its name, or by an object of another package; None for references."""
+        if isinstance(features, str):
+            if ":" in features:
+                raise FeatureReferenceError(f"a list of references expected, got the text {features!r}")
+            return self.snapshot.get_feature_service(features)
+        if not hasattr(features, "feature_view_projections"):
+            return None
+        service = as_service(features)
+        known_later = not all(projection.features for projection in service.feature_view_projections)
+        return self.snapshot.get_feature_service(service.name) if known_later else service
 
     def _plan_of_references(self, features: Iterable[str], full_feature_names: bool) -> ReadPlan:
         try:
@@ -127,7 +151,7 @@ class _Unapplied(_Serving):
         raise RegistryNotFoundError(self._reason)
 
 
-class FeatureStore(WritingMixin, AdministrationMixin, ConditionMixin):
+class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixin, OfflineHalfMixin):
     """Reads features of entities, now; and writes them.
 
     Args:
@@ -193,7 +217,8 @@ class FeatureStore(WritingMixin, AdministrationMixin, ConditionMixin):
         """Return the latest features of some entities.
 
         Args:
-            features: references `view:feature`, or `view@vN:feature` for a version; or a FeatureService.
+            features: references `view:feature`, or `view@vN:feature` for a version; or a feature service: its name, or
+                an object of fastserve's or of Feast's.
             entity_rows: a list of dicts, one per row, from join key (and request data) to value; or a mapping from join
                 key to a column: a list, array, Series, or protobuf Values; or a DataFrame.
             full_feature_names: name features `view__feature` in the answer.
@@ -262,70 +287,25 @@ class FeatureStore(WritingMixin, AdministrationMixin, ConditionMixin):
         return OnlineResponse(batch, include_feature_view_version_metadata)
 
     def plan(self, features: Features, full_feature_names: bool = False) -> ReadPlan:
-        """Return what will be read for a request shape; compiled on first use. Raises as `get_online_features`."""
+        """Return what will be read for a request shape; compiled on first use. Raises as `get_online_features`.
+
+        What Feast's `plan` does is `apply_repo(dry_run=True)`.
+        """
         return self._serving.plan(features, full_feature_names)
 
-    # --- looking up ---
+    @property
+    def registry(self) -> RegistryFacade:
+        """What Feast's code calls the registry; the methods of this object do the same."""
+        return RegistryFacade(self)
 
-    def get_entity(self, name: str) -> Entity:
-        """Return an entity. Raises EntityNotFoundException."""
-        return self._serving.snapshot.get_entity(name)
+    def set_current_project(self, project: str) -> str:
+        """Return a token for `reset_current_project`. Raises NotSupportedError: a store serves one project."""
+        if project != self.project:
+            raise NotSupportedError(f"the store is of the project {self.project}; make another store for {project}")
+        return project
 
-    def get_feature_view(self, name: str) -> FeatureView:
-        """Return a stored feature view of any kind. Raises FeatureViewNotFoundException."""
-        return self._serving.snapshot.get_feature_view(name)
-
-    def get_on_demand_feature_view(self, name: str) -> OnDemandFeatureView:
-        """Return an on-demand feature view. Raises FeatureViewNotFoundException."""
-        return self._serving.snapshot.get_on_demand_feature_view(name)
-
-    def get_feature_service(self, name: str) -> FeatureService:
-        """Return a feature service. Raises FeatureServiceNotFoundException."""
-        return self._serving.snapshot.get_feature_service(name)
-
-    def get_data_source(self, name: str) -> DataSource:
-        """Return a data source. Raises DataSourceNotFoundException."""
-        return self._serving.snapshot.get_data_source(name)
-
-    def list_entities(self) -> list[Entity]:
-        """Return the entities of the project."""
-        return list(self._serving.snapshot.entities.values())
-
-    def list_feature_views(self) -> list[FeatureView]:
-        """Return the feature views, without stream, label and on-demand views."""
-        return self._views("feature_view")
-
-    def list_stream_feature_views(self) -> list[FeatureView]:
-        """Return the stream feature views."""
-        return self._views("stream_feature_view")
-
-    def list_label_views(self) -> list[FeatureView]:
-        """Return the label views."""
-        return self._views("label_view")
-
-    def _views(self, kind: str) -> list[FeatureView]:
-        return [view for view in self._serving.snapshot.feature_views.values() if view.kind == kind]
-
-    def list_on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        """Return the on-demand feature views, stored or not."""
-        return list(self._serving.snapshot.on_demand_feature_views.values())
-
-    def list_all_feature_views(self) -> list[FeatureView | OnDemandFeatureView]:
-        """Return the views of every kind."""
-        stored = [v for v in self._serving.snapshot.feature_views.values() if v.kind != "on_demand_feature_view"]
-        return [*stored, *self.list_on_demand_feature_views()]
-
-    def list_feature_services(self) -> list[FeatureService]:
-        """Return the feature services."""
-        return list(self._serving.snapshot.feature_services.values())
-
-    def list_data_sources(self) -> list[DataSource]:
-        """Return the data sources."""
-        return list(self._serving.snapshot.data_sources.values())
-
-    def list_projects(self) -> list[Project]:
-        """Return the projects of the registry."""
-        return list(self._serving.snapshot.projects.values())
+    def reset_current_project(self, token: str) -> None:
+        """Do nothing: the project is always the store's own."""
 
     def _state(self) -> _Serving:
         return self._serving
@@ -334,6 +314,48 @@ class FeatureStore(WritingMixin, AdministrationMixin, ConditionMixin):
         return self._serving.snapshot
 
     # --- life ---
+
+    def serve(
+        self,
+        host: str,
+        port: int,
+        type_: str = "http",
+        no_access_log: bool = True,
+        workers: int = 1,
+        worker_connections: int = 1000,
+        max_requests: int = 0,
+        max_requests_jitter: int = 50,
+        metrics: bool = False,
+        keep_alive_timeout: int = 30,
+        tls_key_path: str = "",
+        tls_cert_path: str = "",
+        registry_ttl_sec: float | None = None,
+    ) -> None:
+        """Answer over HTTP until SIGTERM or Ctrl-C, as `fastserve serve` with the options of these names does.
+
+        Raises:
+            RequestError: an option is out of range. NotSupportedError: `type_` is not "http".
+        """
+        from fastserve.server import run  # the server is made of a FeatureStore; nothing else needs it here
+
+        if type_ != "http":
+            raise NotSupportedError(f"serve: type {type_!r} is not supported; it must be 'http'")
+        options: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "access_log": not no_access_log,
+            "workers": workers,
+            "worker_connections": worker_connections,
+            "max_requests": max_requests,
+            "max_requests_jitter": max_requests_jitter,
+            "keep_alive_timeout": keep_alive_timeout,
+            "tls_key_path": tls_key_path,
+            "tls_cert_path": tls_cert_path,
+            "registry_ttl_sec": registry_ttl_sec,
+        }
+        if metrics:
+            options["metrics"] = True
+        run.serve(self.config, run.ServeOptions(**options))
 
     def refresh_registry(self) -> None:
         """Read the registry now. Raises RegistryError; the old state then stays."""
@@ -356,18 +378,33 @@ class FeatureStore(WritingMixin, AdministrationMixin, ConditionMixin):
                 self._refresher.start()
                 self._started = True
 
-    def close(self) -> None:
-        """Stop the background refresh and close the connections of the online store. A later read starts them again."""
+    async def initialize(self) -> None:
+        """Do nothing: connections are made when they are needed."""
+
+    def close(self) -> Closed:
+        """Stop the background refresh and close the connections of the online store. A later read starts them again.
+
+        Returns:
+            What can be awaited and need not be: Feast's `close` must be.
+        """
         with self._lock:
             self._refresher.stop()
             self._started = False
         self._store.close()
+        return Closed()
 
     def __enter__(self) -> FeatureStore:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Closed:
+    """The result of `FeatureStore.close`."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
 
 
 def _config(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastserve import types
-from fastserve.definition import DataSource, FeatureService, FileSource, View
+from fastserve.definition import DataSource, FeatureService, FileSource, OnDemandFeatureView, View
 from fastserve.errors import DefinitionError, SourceError
 from fastserve.model import DUMMY_ENTITY, DUMMY_JOIN_KEY, Field
 from fastserve.parquet import read_schema
@@ -89,13 +89,16 @@ def infer(contents: RepoContents, repo_path: Path) -> RepoContents:
     feature_views = [_complete_view(view, files, sources) for view in contents.feature_views]
     stream_views = [_complete_view(view, files, sources) for view in contents.stream_feature_views]
     label_views = [_complete_view(view, files, sources) for view in contents.label_views]
-    views = {view.name: view for view in (*label_views, *stream_views, *feature_views)}
+    views: dict[str, View] = {view.name: view for view in (*label_views, *stream_views, *feature_views)}
+    on_demand_views = [_complete_on_demand(view, views, files) for view in contents.on_demand_feature_views]
+    views |= {view.name: view for view in on_demand_views}
     return RepoContents(
         projects=contents.projects,
         data_sources=[sources[id(source)] for source in contents.data_sources],
         entities=contents.entities,
         feature_views=feature_views,
         stream_feature_views=stream_views,
+        on_demand_feature_views=on_demand_views,
         label_views=label_views,
         feature_services=[_complete_service(service, views) for service in contents.feature_services],
     )
@@ -160,6 +163,18 @@ def _complete_view(view: V, files: _Files, sources: Mapping[int, DataSource]) ->
         setattr(completed, name, sources.get(id(source), source))
     completed.entity_columns = [*view.entity_columns, *_missing_keys(completed, files)]
     completed.features = view.features or list(_features(completed, files))
+    return completed
+
+
+def _complete_on_demand(view: OnDemandFeatureView, views: Mapping[str, View], files: _Files) -> OnDemandFeatureView:
+    """Return a copy with join keys, and with the features of its sources."""
+    completed = view.complete(views)
+    sources = [views[name] for name in view.source_feature_view_projections if name in views]
+    known = {column.name: column for source in sources for column in source.entity_columns}
+    missing = {key: known[key] for key in (e.join_key for e in view.entity_objects) if key in known}
+    completed.entity_columns = [*view.entity_columns, *(missing[k] for k in missing if k not in view.join_keys)]
+    if all(entity.join_key in known or entity.value_type is not ValueType.UNKNOWN for entity in view.entity_objects):
+        completed.entity_columns += _missing_keys(completed, files)
     return completed
 
 

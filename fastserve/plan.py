@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastserve._core import KeyGroup, ReadPlan, Slot, StoredView
 from fastserve.errors import (
@@ -27,9 +28,9 @@ from fastserve.model import (
 )
 from fastserve.registry import Snapshot
 from fastserve.transform import Transform, load_function
-from fastserve.types import ValueType
+from fastserve.types import Invalid, ValueType
 
-__all__ = ["PlanOptions", "compile_plan", "parse_reference"]
+__all__ = ["PlanOptions", "as_service", "compile_plan", "parse_reference"]
 
 KEY_TYPES = frozenset(
     {ValueType.UNKNOWN, ValueType.STRING, ValueType.BYTES, ValueType.INT32, ValueType.INT64, ValueType.UNIX_TIMESTAMP}
@@ -102,6 +103,31 @@ def requested_references(features: FeatureService | Iterable[str]) -> list[Refer
     if isinstance(features, str):
         raise FeatureReferenceError(f"a list of references expected, got the text {features!r}")
     return [parse_reference(reference) for reference in features]
+
+
+def as_service(service: Any) -> FeatureService:
+    """Return a service given as an object of any package: the registry's, `fastserve.definition`'s or Feast's.
+
+    Args:
+        service: with `name` and `feature_view_projections`.
+    """
+    if isinstance(service, FeatureService):
+        return service
+    return FeatureService(
+        service.name,
+        tuple(map(_projection, service.feature_view_projections)),
+        precompute_online=bool(getattr(service, "precompute_online", False)),
+    )
+
+
+def _projection(given: Any) -> FeatureViewProjection:
+    return FeatureViewProjection(
+        given.name,
+        given.name_alias or "",
+        tuple(Field(feature.name, Invalid) for feature in given.features),  # the view knows the types
+        dict(given.join_key_map or {}),
+        getattr(given, "version_tag", None),
+    )
 
 
 def compile_plan(

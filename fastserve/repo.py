@@ -42,6 +42,7 @@ class RepoContents:
     entities: list[definition.Entity] = field(default_factory=list)
     feature_views: list[definition.FeatureView] = field(default_factory=list)
     stream_feature_views: list[definition.StreamFeatureView] = field(default_factory=list)
+    on_demand_feature_views: list[definition.OnDemandFeatureView] = field(default_factory=list)
     label_views: list[definition.LabelView] = field(default_factory=list)
     feature_services: list[definition.FeatureService] = field(default_factory=list)
 
@@ -69,6 +70,7 @@ _KINDS: tuple[tuple[type[Any], str], ...] = (
     (definition.Entity, "entities"),
     (definition.StreamFeatureView, "stream_feature_views"),
     (definition.FeatureView, "feature_views"),
+    (definition.OnDemandFeatureView, "on_demand_feature_views"),
     (definition.LabelView, "label_views"),
     (definition.FeatureService, "feature_services"),
 )
@@ -91,6 +93,8 @@ def collect(objects: Iterable[object], nested: bool = True) -> RepoContents:
 
 
 def _sources_of(item: Any) -> Iterator[definition.DataSource]:
+    if isinstance(item, definition.OnDemandFeatureView):
+        yield from (s for s in item.source_request_sources.values() if not s.name.startswith(definition.INPUT_SCHEMA))
     for name in ("batch_source", "stream_source"):
         source = getattr(item, name, None)
         if isinstance(source, definition.DataSource):
@@ -166,7 +170,6 @@ def _is_of_feast(item: object) -> bool:
         "PushSource",
         "RequestSource",
         "BatchFeatureView",
-        "OnDemandFeatureView",
         "KafkaSource",
     }
 

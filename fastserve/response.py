@@ -83,7 +83,11 @@ class OnlineResponse:
         """The answer as a protobuf message, wire-compatible with `feast.serving.GetOnlineFeaturesResponse`."""
         from fastserve.registry.schema_pb2 import GetOnlineFeaturesResponse
 
-        return GetOnlineFeaturesResponse.FromString(_core.proto_response(self._batch, self._versions))
+        return GetOnlineFeaturesResponse.FromString(self.to_proto_bytes())
+
+    def to_proto_bytes(self) -> bytes:
+        """Return the bytes of `proto`."""
+        return _core.proto_response(self._batch, self._versions)
 
     @property
     def statuses(self) -> dict[str, list[str]]:

@@ -6,9 +6,7 @@ feature_store.yaml forbids it.
 
 from __future__ import annotations
 
-import ast
-import textwrap
-import typing
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +22,7 @@ from fastserve.errors import (
     TransformError,
 )
 from fastserve.model import OnDemandFeatureView, UserDefinedFunction
+from fastserve.source_text import load_source, unresolved_names
 from fastserve.unpickle import load_pickle
 
 __all__ = ["Transform", "call_function", "load_function", "run_transforms"]
@@ -165,7 +164,7 @@ def _output(result: Mapping[str, Any], name: str, place: str) -> list[Any]:
 
 
 def load_function(view: OnDemandFeatureView, allowed: bool = True) -> Callable[[Any], Any]:
-    """Return the function of an on-demand feature view: from its source text, else from its pickle.
+    """Return the function of an on-demand feature view: from its source text, or, if that does not do, its pickle.
 
     Raises:
         NotSupportedError: the mode is neither "python" nor "pandas", it aggregates, or `allowed` is false.
@@ -180,35 +179,19 @@ def load_function(view: OnDemandFeatureView, allowed: bool = True) -> Callable[[
     if view.udf is None:
         raise TransformError(f"{place} has no function in the registry")
     try:
-        return _from_source(view.udf)
+        function = load_source(view.udf.body_text, view.udf.name)
     except Exception as source_error:  # executing text from the registry may raise anything
         return _from_pickle(view.udf, place, source_error)
+    return _with_its_module(view.udf, function)
 
 
-def _from_source(udf: UserDefinedFunction) -> Callable[[Any], Any]:
-    """Execute the text of the function without its decorators, in a namespace with pandas, NumPy and typing."""
-    tree = ast.parse(textwrap.dedent(udf.body_text))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    for node in functions:
-        node.decorator_list.clear()
-    namespace = _namespace(udf.body_text)
-    exec(compile(tree, f"<{udf.name}>", "exec"), namespace)
-    found = namespace.get(udf.name) or (namespace[functions[0].name] if functions else None)
-    if not callable(found):
-        raise ValueError(f"no function {udf.name} in the source text")
-    function: Callable[[Any], Any] = found
+def _with_its_module(udf: UserDefinedFunction, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the pickled function instead if the one from the text lacks names of the module it was written in."""
+    if udf.body and find_spec("dill") is not None and unresolved_names(udf.body_text):
+        with contextlib.suppress(Exception):  # a pickle may raise anything; then what is missing is told when it runs
+            found: Callable[[Any], Any] = load_pickle(udf.body)
+            return found
     return function
-
-
-def _namespace(text: str) -> dict[str, Any]:
-    namespace: dict[str, Any] = {name: getattr(typing, name) for name in typing.__all__}
-    # pandas takes half a second to import, so only code that may use it pays for it.
-    if any(name in text for name in ("pd", "pandas", "np", "numpy")):
-        import numpy as np
-        import pandas as pd
-
-        namespace.update(np=np, numpy=np, pd=pd, pandas=pd)
-    return namespace
 
 
 def _from_pickle(udf: UserDefinedFunction, place: str, source_error: Exception) -> Callable[[Any], Any]:

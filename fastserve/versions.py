@@ -166,6 +166,10 @@ def _stored_form(view: Any) -> tuple[bytes, str]:
             # To stores and readers the order of features means nothing.
             items = sorted(value, key=lambda feature: feature.name) if field.name == "features" else value
             getattr(part, field.name).extend(items)
+    if isinstance(spec, pb.OnDemandFeatureViewSpec):
+        part.mode = spec.mode
+        for name, source in spec.sources.items():
+            part.sources[name].CopyFrom(source)
     function = "" if isinstance(view, pb.LabelView) else spec.feature_transformation.user_defined_function.body_text
     return part.SerializeToString(deterministic=True), function
 

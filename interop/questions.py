@@ -69,7 +69,7 @@ class Asker(random.Random):
     def references(self) -> tuple[str, ...]:
         views = [*self.facts.views, *self.facts.on_demand]
         # A question about everything at once is the rarer one.
-        chosen = self.sample(sorted(views), self.choice([1, 1, 2, 2, 3, 5]))
+        chosen = self.sample(sorted(views), min(self.choice([1, 1, 2, 2, 3, 5]), len(views)))
         if any(self.facts.on_demand.get(view, {}).get("mode") == "pandas" for view in chosen):
             chosen = [view for view in chosen if view != "everything" and not self.is_singleton(view)]
         references = [f"{view}:{feature}" for view in chosen for feature in self.features(view)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from interop.sides import ROOT
 
-__all__ = ["Pair", "add_on_demand", "make_pair"]
+__all__ = ["Pair", "add_permission", "make_pair"]
 
 BANK = ROOT / "interop" / "bank"
 
@@ -62,18 +62,25 @@ def make_pair(folder: Path, data: Path, name: tuple[str, str], redis: str, postg
         repo.mkdir()
         (repo / "data").symlink_to(files)
         (repo / "feature_store.yaml").write_text(yaml)
-        text = (BANK / "stored.py").read_text()
-        (repo / "features.py").write_text(text.replace("from feast", f"from {tongue}"))
+        (repo / "features.py").write_text(stored_views().replace("from feast", f"from {tongue}"))
+        (repo / "on_demand.py").write_text(on_demand_views().replace("from feast", f"from {tongue}"))
         (repo / "tier_now.py").write_text("from features import TIERS\n\ntier = TIERS[-1]\n")
     ours, theirs = (folder / f"{folder.name}-{tongue}" for tongue in ("fastserve", "feast"))
     return Pair(ours, theirs, name, int(redis.rpartition("=")[2]) if store == "redis" else files / "online.db")
 
 
-def add_on_demand(pair: Pair) -> None:
-    """Let Feast's repository define what fastserve cannot: on-demand views, a permission; and what it need not."""
+def stored_views() -> str:
+    return (BANK / "stored.py").read_text()
+
+
+def on_demand_views() -> str:
     text = (BANK / "features.py").read_text()
     text = text.replace("from interop.bank import stored", "import features as stored")
-    (pair.theirs / "on_demand.py").write_text(text.replace("from interop.bank.stored import", "from features import"))
+    return text.replace("from interop.bank.stored import", "from features import")
+
+
+def add_permission(pair: Pair) -> None:
+    """Let Feast's repository define what fastserve cannot: a permission; and what it need not."""
     (pair.theirs / "bank_only.py").write_text(ONLY_FEAST)
 
 

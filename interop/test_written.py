@@ -32,7 +32,7 @@ from interop.exchange import Json, Question, answer, read_lines
 from interop.facts import Facts
 from interop.questions import random_questions
 from interop.registries import differing, unnamed
-from interop.repositories import Pair, add_on_demand, make_pair
+from interop.repositories import Pair, add_permission, make_pair
 from interop.sides import FEAST_SERVE, OUR_SERVE, ROOT, FeastSide, ask_server, serving
 from tests.servers import PostgresServer, RedisServer
 
@@ -183,6 +183,8 @@ NAMED_IN_REGISTRIES = {
     # In its SQL registry Feast does not say of which class of Feast's a source is; fastserve always does.
     "class of a source": r"removed /data_sources/\w+/data_source_proto/(batch_source/)?data_source_class_type",
     "class of a pinned source": r"removed /feature_services/pinned_v1/.*/data_source_class_type",
+    # Pickles say in which file and line a function was written; its text is what both sides run.
+    "pickles": r"changed .*/user_defined_function/body",
     # Feast's list of the tables it made; fastserve makes them when they are missing, and keeps no list.
     "infra": r"(added|removed) (/registry//infra|/managed_infra).*",
     # Where Feast's SQL registry has never loaded a view, its message names the project; the column does so in any case.
@@ -303,10 +305,10 @@ class Turns:
 
 @pytest.fixture(scope="module")
 def feast_first(world: World, written: Written) -> Turns:
-    """fastserve applies and materializes on what Feast began, with on-demand views and more; then Feast again."""
+    """fastserve applies and materializes on what Feast began, with a permission and more; then Feast again."""
     pairs = list(world.theirs.values())
     for pair in pairs:
-        add_on_demand(pair)
+        add_permission(pair)
     begun = world.feast_does([(word, pair) for pair in pairs for word in ("apply", "extras", "plan", "registry")])
     ours = world.fastserve_does([(word, pair) for pair in pairs for word in ("plan", "apply", "load")])
     theirs = world.feast_does([(word, pair) for pair in pairs for word in ("registry", "plan", "apply", "registry")])

@@ -128,7 +128,7 @@ def apply_tier(side: Side, number: int) -> None:
 
 def define(repo: Path, number: int, only_tier: bool = False) -> None:
     """Make a version of the view `tier` the one that the repository defines, alone or beside all else."""
-    (repo / ".feastignore").write_text("features.py\n" if only_tier else "")
+    (repo / ".feastignore").write_text("features.py\non_demand.py\n" if only_tier else "")
     (repo / "tier_now.py").write_text(f"from features import TIERS, customer\n\ntier = TIERS[{number}]\n")
 
 

@@ -5,7 +5,6 @@ Time stamps, versions and inferred columns are expected as Feast 0.67 was seen t
 
 from __future__ import annotations
 
-import ast
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -150,21 +149,12 @@ def test_a_first_apply_starts_versions_and_clocks(repo: Path) -> None:
     assert view(repo, "stats").spec.batch_source.meta == source.meta
 
 
-def without_on_demand(text: str) -> str:
-    """Return Feast's definitions as ours, without on-demand views, and services that have them."""
-    tree = ast.parse(text.replace("from feast", "from fastserve"))
-    gone = {found.name for found in tree.body if isinstance(found, ast.FunctionDef)} | {
-        "on_demand_feature_view",
-        "OBJECTS",
-    }
-    kept = [part for part in tree.body if not gone & {n.id for n in ast.walk(part) if isinstance(n, ast.Name)}]
-    return "\n".join(ast.unparse(part) for part in kept if "on_demand" not in ast.unparse(part))
-
-
 def test_definitions_are_as_feast_writes_them(tmp_path: Path) -> None:
-    """The bank, as far as it can be defined here, over the registry that Feast made of it: nothing changes."""
+    """The bank over the registry that Feast made of it: nothing changes."""
     folder = goldens.copy_bank(tmp_path / "bank", {"type": "sqlite", "path": "data/online.db"})
-    (folder / "features.py").write_text(without_on_demand((goldens.BANK / "features.py").read_text()))
+    (folder / "features.py").write_text(
+        (goldens.BANK / "features.py").read_text().replace("from feast", "from fastserve")
+    )
     config = load_config(folder)
     changes = plan_changes(open_registry(config), config, load_repo(folder))
     assert {change.kind for change in changes} >= {"entity", "data source", "feature view", "feature service"}
@@ -262,26 +252,12 @@ def test_what_is_no_longer_defined_is_deleted(any_repo: Path) -> None:
     assert [entity.spec.name for entity in registry_of(any_repo).entities] == ["__dummy"]
 
 
-def test_on_demand_views_of_feast_stay(tmp_path: Path) -> None:
+def test_on_demand_views_that_are_no_longer_defined_are_deleted(tmp_path: Path) -> None:
     folder = goldens.copy_bank(tmp_path / "bank", {"type": "sqlite", "path": "data/online.db"})
     (folder / "features.py").write_text("")
-    with FeatureStore(folder) as store:
-        with pytest.raises(DefinitionError, match=r"uses the view txn_7d.*fastserve delete risk_py$"):
-            store.apply_repo(dry_run=True)
-        for found in store.list_on_demand_feature_views():
-            store.delete_feature_view(found.name)
-        assert {change.action for change in store.apply_repo()} == {"deleted"}
-
-
-def test_services_over_on_demand_views_of_feast_stay(tmp_path: Path) -> None:
-    folder = goldens.copy_bank(tmp_path / "bank", {"type": "sqlite", "path": "data/online.db"})
-    (folder / "features.py").write_text(without_on_demand((goldens.BANK / "features.py").read_text()))
-    before = registry_of(folder)
-    defined = load_repo(folder)
-    kept = {found.spec.name for found in before.feature_services} - {found.name for found in defined.feature_services}
-    assert kept  # which only Feast can define
-    assert run(folder, skip_source_validation=True) == []
-    assert registry_of(folder) == before
+    deleted = {str(change) for change in run(folder)}
+    assert {"deleted on demand feature view risk_py", "deleted on demand feature view stored_odfv"} <= deleted
+    assert not registry_of(folder).on_demand_feature_views
 
 
 def test_a_new_project_has_an_id(repo: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from fastserve import FeatureStore, errors
+from fastserve import FeatureStore, definition, errors
 from fastserve._core import Batch, encode_value
 from fastserve.config import load_config
 from fastserve.model import FeatureService, FeatureViewProjection
@@ -453,38 +454,44 @@ def test_no_thread_before_the_first_read(redis_bank_repo: Path) -> None:
 # --- looking up ------------------------------------------------------------------------------------------------------
 
 
-def test_lists(store: FeatureStore) -> None:
-    names = [
-        "customer_profile", "txn_7d", "account_balance", "account_merchant", "fx_rates", "offline_only", "all_types"
-    ]  # fmt: skip
-    on_demand = ["risk_py", "risk_pd", "risk_single", "stored_odfv"]
-    assert sorted(entity.name for entity in store.list_entities()) == ["account", "customer", "merchant"]
-    assert sorted(v.name for v in store.list_feature_views()) == sorted(names)
-    assert sorted(v.name for v in store.list_on_demand_feature_views()) == sorted(on_demand)
-    assert sorted(v.name for v in store.list_all_feature_views()) == sorted(names + on_demand)
-    assert store.list_stream_feature_views() == store.list_label_views() == []
-    services = ["fraud_pre", "fraud_svc", "odfv_svc", "transfer_svc"]
-    assert sorted(s.name for s in store.list_feature_services()) == services
-    assert [project.name for project in store.list_projects()] == ["bank"]
-    assert {"profile_src", "txn_push", "txn_req"} <= {source.name for source in store.list_data_sources()}
+def test_services_in_all_forms(store: FeatureStore) -> None:
+    """By name, as an object of the registry, of a definition, or of another package with the same attributes."""
+    wanted = store.get_online_features(store.get_feature_service("fraud_svc"), C1).to_dict()
+    assert list(wanted) == ["customer_id", "amount_sum", "txn_count", "avg_amount", "age", "segment"]
+    profile = store.get_feature_view("customer_profile")
+    age = [feature for feature in profile.features if feature.name == "age"]
+    chosen = definition.FeatureViewProjection("customer_profile", name_alias="person", features=age)
+    renamed = definition.FeatureService(name="mine", features=[chosen])
+    later = definition.FeatureService(name="fraud_svc", features=["txn_7d", "customer_profile"])
+    foreign = SimpleNamespace(name="fraud_svc", feature_view_projections=[chosen])
+    for _ in range(2):  # the second time from what was compiled
+        assert store.get_online_features("fraud_svc", C1).to_dict() == wanted
+        assert store.get_online_features(later, C1).to_dict() == wanted
+        for service in (renamed, foreign):
+            found = store.get_online_features(service, C1, full_feature_names=True).to_dict()
+            assert found == {"customer_id": ["C1"], "person__age": wanted["age"]}
+    with pytest.raises(errors.FeatureServiceNotFoundException, match="nobody does not exist in project bank"):
+        store.get_online_features("nobody", C1)
+    with pytest.raises(errors.FeatureReferenceError, match="a list of references expected, got the text"):
+        store.get_online_features(AGE, C1)
 
 
-def test_gets(store: FeatureStore) -> None:
-    assert store.get_entity("customer").join_key == "customer_id"
-    assert store.get_feature_view("txn_7d").ttl == timedelta(days=1)
-    assert store.get_feature_view("stored_odfv").kind == "on_demand_feature_view"
-    assert store.get_on_demand_feature_view("risk_py").mode == "python"
-    assert store.get_feature_service("fraud_svc").name == "fraud_svc"
-    assert store.get_data_source("txn_push").kind == "push"
-    for get, error in [
-        (store.get_entity, errors.EntityNotFoundException),
-        (store.get_feature_view, errors.FeatureViewNotFoundException),
-        (store.get_on_demand_feature_view, errors.FeatureViewNotFoundException),
-        (store.get_feature_service, errors.FeatureServiceNotFoundException),
-        (store.get_data_source, errors.DataSourceNotFoundException),
-    ]:
-        with pytest.raises(error, match="nothing does not exist in project bank"):
-            get("nothing")  # type: ignore[operator]
+def test_one_store_has_one_project(store: FeatureStore) -> None:
+    store.reset_current_project(store.set_current_project("bank"))
+    with pytest.raises(errors.NotSupportedError, match="the store is of the project bank; make another store for x"):
+        store.set_current_project("x")
+
+
+def test_feasts_life_cycle(store: FeatureStore) -> None:
+    async def use() -> dict[str, Any]:
+        await store.initialize()
+        found = await store.get_online_features_async([AGE], C1)
+        await store.close()
+        return found.to_dict()
+
+    assert asyncio.run(use()) == store.get_online_features([AGE], C1).to_dict()
+    with pytest.raises(errors.NotSupportedError, match="type 'grpc' is not supported"):
+        store.serve("127.0.0.1", 0, "grpc")
 
 
 def test_the_batch_is_what_stores_fill(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:

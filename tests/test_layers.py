@@ -27,10 +27,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "model": frozenset({"errors", "types"}),
     "config": frozenset({"errors"}),
     "definition": CORE | {"types", "model"},
-    "registry": frozenset({"errors", "types", "model", "config", "definition", "fork_gate"}),
+    "registry": frozenset({"errors", "types", "model", "config", "definition", "fork_gate", "source_text"}),
     "plan": CORE | {"types", "model", "registry", "transform"},
     "unpickle": frozenset(),
-    "transform": CORE | {"model", "unpickle"},
+    "source_text": frozenset(),
+    "transform": CORE | {"model", "source_text", "unpickle"},
     # The answer as protobuf is one of the registry's messages.
     "response": CORE | {"model", "types", "registry.schema_pb2"},
     "online": CORE | {"plan", "transform"},
@@ -52,7 +53,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "writing": SDK | {"arrow", "materialize", "offline", "progress", "ray_engine", "write_on_demand"},
     "repo": frozenset({"errors", "definition"}),
     "infer": frozenset({"errors", "types", "definition", "model", "parquet", "registry", "repo"}),
-    "changes": frozenset({"registry"}),
+    "changes": frozenset({"registry", "source_text"}),
     "versions": frozenset({"errors", "changes", "definition", "registry"}),
     "stored": CORE | {"config", "model", "registry", "types", "versions"},
     "apply": frozenset(
@@ -73,10 +74,15 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "administration": frozenset(
         {"errors", "apply", "changes", "config", "definition", "model", "registry", "repo", "stored", "stores.base"}
     ),
+    "lookup": frozenset({"config", "errors", "model", "registry"}),
+    "offline_half": frozenset({"errors"}),
+    "registry_facade": frozenset({"errors", "feature_store", "registry"}),
     "templates": frozenset({"errors"}),
     "condition": frozenset({"registry", "stores.base"}),
-    "feature_store": SDK | {"administration", "condition", "writing"},
-    "server": CORE | {"_version", "config", "feature_store", "model", "response", "stores.base", "writing"},
+    # `serve` starts the server, which is made of a FeatureStore.
+    "feature_store": SDK
+    | {"administration", "condition", "lookup", "offline_half", "registry_facade", "server", "writing"},
+    "server": CORE | {"_version", "config", "feature_store", "response", "writing"},
     "cli": frozenset(
         {
             "_version",
@@ -93,6 +99,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "__main__": frozenset({"cli"}),
     "__init__": SDK | {"feature_store", "definition"},
+    # An online store of Feast's own; the one module that imports it.
+    "feast": CORE | {"feature_store", "model", "response", "sources", "types", "write"},
     "value_type": frozenset({"types"}),
     # Names where Feast has them, so that a features.py needs no more than another package's name.
     **dict.fromkeys(
@@ -109,6 +117,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "field",
             "infra",
             "labeling",
+            "on_demand_feature_view",
             "project",
             "stream_feature_view",
             "transformation",
@@ -193,6 +202,8 @@ def test_imports_only_what_the_table_allows(module: str) -> None:
 
 @pytest.mark.parametrize("module", [name for name in modules() if not name.endswith("__main__")])
 def test_can_be_imported_alone(module: str) -> None:
+    if module == "feast":
+        pytest.importorskip("feast")
     name = f"fastserve.{module}".removesuffix(".__init__")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"import {name}"], cwd=PACKAGE.parent, capture_output=True, text=True

@@ -489,6 +489,24 @@ def test_a_pickle() -> None:
     assert load_function(view_of("broken(", pickle.dumps(math.sqrt)))(9) == 3.0
 
 
+LIMIT = 7
+
+
+def limited(inputs: dict[str, list[int]]) -> dict[str, list[int]]:
+    return {"x": [min(x, LIMIT) for x in inputs["x"]]}
+
+
+def test_a_text_that_needs_its_module_is_left_for_the_pickle() -> None:
+    """Feast runs the text all the same, and fails at the first name that is missing."""
+    dill = pytest.importorskip("dill")
+    code = "def od(inputs):\n    return {'x': [min(x, LIMIT) for x in inputs['x']]}\n"
+    limited.__module__ = "__main__"
+    assert load_function(view_of(code, dill.dumps(limited, recurse=True)))({"x": [9]}) == {"x": [7]}
+    for lost in (b"", b"not a pickle"):
+        with pytest.raises(NameError, match="LIMIT"):
+            load_function(view_of(code, lost))({"x": [9]})
+
+
 def test_a_pickle_that_does_not_load() -> None:
     pytest.importorskip("dill")
     with pytest.raises(TransformError, match=r"od: neither source text \(.*\) nor pickle \(.*\) loads"):

@@ -319,11 +319,16 @@ _FEAST_STORES = "feast.infra.online_stores"
 _STORES = {
     "redis": "redis",
     f"{_FEAST_STORES}.redis.RedisOnlineStore": "redis",
+    "fastserve.feast.OnlineStore": "redis",
     "sqlite": "sqlite",
     f"{_FEAST_STORES}.sqlite.SqliteOnlineStore": "sqlite",
     "remote": "remote",
     f"{_FEAST_STORES}.remote.RemoteOnlineStore": "remote",
 }
+
+
+_OF_THE_PLUGIN = frozenset({"ttl_mode", "allow_on_demand"})
+"""Keys of `fastserve.feast.OnlineStore` that have a place of their own in what fastserve itself reads."""
 
 
 def _online_store(values: object, repo_path: Path) -> StoreConfig | None:
@@ -338,7 +343,7 @@ def _online_store(values: object, repo_path: Path) -> StoreConfig | None:
     if not isinstance(name, str) or name not in _STORES:
         raise ConfigError(f"online_store.type: unknown store type {name!r}; known are redis, sqlite and remote")
     if _STORES[name] == "redis":
-        return parse_redis(section)
+        return parse_redis({key: value for key, value in section.items() if key not in _OF_THE_PLUGIN})
     if _STORES[name] == "remote":
         return read_section(RemoteConfig, section, "online_store", lax=True)
     sqlite = read_section(SqliteConfig, section, "online_store", lax=True)

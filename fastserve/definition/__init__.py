@@ -4,8 +4,9 @@ path                what
 entity.py           Entity
 source.py           FileSource, PushSource, RequestSource, KafkaSource, KinesisSource
 formats.py          how files and stream messages are written
-decorators.py       @stream_feature_view, @batch_feature_view
+decorators.py       @on_demand_feature_view, @stream_feature_view, @batch_feature_view
 view.py             FeatureView, BatchFeatureView, StreamFeatureView, LabelView
+on_demand.py        OnDemandFeatureView
 projection.py       some features of a view, as a service uses them
 service.py          FeatureService
 project.py          Project
@@ -22,7 +23,7 @@ written into a registry is in `fastserve.registry.messages`; what is read from t
 from __future__ import annotations
 
 from fastserve.definition.check import Definition
-from fastserve.definition.decorators import batch_feature_view, stream_feature_view
+from fastserve.definition.decorators import batch_feature_view, on_demand_feature_view, stream_feature_view
 from fastserve.definition.entity import Entity, dummy_entity
 from fastserve.definition.formats import (
     AvroFormat,
@@ -34,6 +35,7 @@ from fastserve.definition.formats import (
     StreamFormat,
 )
 from fastserve.definition.logging import FileLoggingDestination, LoggingConfig
+from fastserve.definition.on_demand import INPUT_SCHEMA, OnDemandFeatureView
 from fastserve.definition.project import Project
 from fastserve.definition.projection import FeatureViewProjection
 from fastserve.definition.service import AnyView, FeatureService
@@ -52,6 +54,7 @@ from fastserve.definition.view import BatchFeatureView, ConflictPolicy, FeatureV
 from fastserve.model import FeatureViewState, Field
 
 __all__ = [
+    "INPUT_SCHEMA",
     "Aggregation",
     "AnyView",
     "AvroFormat",
@@ -74,6 +77,7 @@ __all__ = [
     "KinesisSource",
     "LabelView",
     "LoggingConfig",
+    "OnDemandFeatureView",
     "ParquetFormat",
     "Project",
     "ProtoFormat",
@@ -86,6 +90,7 @@ __all__ = [
     "View",
     "batch_feature_view",
     "dummy_entity",
+    "on_demand_feature_view",
     "parse_version",
     "stream_feature_view",
 ]

@@ -1,4 +1,7 @@
-"""Views that are made from the function that computes their rows: `@stream_feature_view`, `@batch_feature_view`."""
+"""Views that are made from the function that computes their rows.
+
+`@on_demand_feature_view`, `@stream_feature_view`, `@batch_feature_view`.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 from fastserve.definition.entity import Entity
+from fastserve.definition.on_demand import OnDemandFeatureView, OnDemandSource
 from fastserve.definition.source import DataSource
 from fastserve.definition.transformation import Aggregation, TransformationMode
 from fastserve.definition.view import BatchFeatureView, StreamFeatureView
 from fastserve.model import Field
 
-__all__ = ["batch_feature_view", "stream_feature_view"]
+__all__ = ["batch_feature_view", "on_demand_feature_view", "stream_feature_view"]
 
 _Function = Callable[..., Any]
 
@@ -105,6 +109,61 @@ def batch_feature_view(
             udf=function,
             udf_string=_source_text(function),
             enable_validation=enable_validation,
+            version=version,
+        )
+
+    return make
+
+
+def on_demand_feature_view(
+    *,
+    name: str | None = None,
+    entities: Sequence[Entity] | None = None,
+    schema: Sequence[Field],
+    sources: Sequence[OnDemandSource] | None = None,
+    input_schema: Sequence[Field] | None = None,
+    aggregations: Sequence[Aggregation] | None = None,
+    mode: TransformationMode | str = "pandas",
+    description: str = "",
+    tags: Mapping[str, str] | None = None,
+    owner: str = "",
+    org: str = "",
+    write_to_online_store: bool = False,
+    singleton: bool = False,
+    track_metrics: bool = False,
+    explode: bool = False,
+    version: str = "latest",
+) -> Callable[[_Function], OnDemandFeatureView]:
+    """Return a decorator that makes an `OnDemandFeatureView` of a function.
+
+        @on_demand_feature_view(sources=[txn_7d, request], schema=[Field(name="ratio", dtype=Float64)], mode="python")
+        def risk(inputs):
+            return {"ratio": [a / s if s else None for a, s in zip(inputs["amount"], inputs["amount_sum"])]}
+
+    Args:
+        name: without it, the function's name.
+        explode: has no effect, as in Feast: a stored view's function may return more rows than it was given anyhow.
+        others: as in `OnDemandFeatureView`.
+    """
+
+    def make(function: _Function) -> OnDemandFeatureView:
+        return OnDemandFeatureView(
+            name=name or function.__name__,
+            entities=entities,
+            schema=schema,
+            sources=sources,
+            input_schema=input_schema,
+            udf=function,
+            udf_string=_source_text(function),
+            mode=mode,
+            description=description,
+            tags=tags,
+            owner=owner,
+            org=org,
+            write_to_online_store=write_to_online_store,
+            singleton=singleton,
+            track_metrics=track_metrics,
+            aggregations=aggregations,
             version=version,
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from fastserve import model
 from fastserve.definition.source import DataSource
@@ -38,6 +39,22 @@ class FeatureViewProjection:
         """Return the name by which an answer knows the view: alias or name, and `@vN` if a version is meant."""
         base = self.name_alias or self.name
         return base if self.version_tag is None else f"{base}@v{self.version_tag}"
+
+    def completed(self, features: Sequence[model.Field], source: DataSource | None) -> FeatureViewProjection:
+        """Return the projection with the features that were asked for, and with the source, of its view.
+
+        Args:
+            features: all of the view's, as they are known now.
+        Raises:
+            KeyError: names that the view lacks, separated by commas.
+        """
+        if self.features:
+            return replace(self, batch_source=source)
+        known = {feature.name: feature for feature in features}
+        wanted = self.desired_features or list(known)
+        if missing := [name for name in wanted if name not in known]:
+            raise KeyError(", ".join(missing))
+        return replace(self, features=[known[name] for name in wanted], desired_features=[], batch_source=source)
 
     @classmethod
     def from_model(cls, projection: model.FeatureViewProjection) -> FeatureViewProjection:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 from fastserve import model
@@ -85,15 +84,13 @@ class FeatureService(Definition):
 
     def _completed(self, projection: FeatureViewProjection, view: AnyView) -> FeatureViewProjection:
         source = view.batch_source if isinstance(view, View) else projection.batch_source
-        if projection.features:
-            return replace(projection, batch_source=source)
-        known = {field.name: field for field in view.features}
-        wanted = projection.desired_features or list(known)
-        if missing := [name for name in wanted if name not in known]:
+        try:
+            return projection.completed(view.features, source)
+        except KeyError as missing:
+            has = ", ".join(field.name for field in view.features)
             raise Arguments("FeatureService", self.name).error(
-                f"view {view.name} has no feature {', '.join(missing)}; it has: {', '.join(known)}"
-            )
-        return replace(projection, features=[known[name] for name in wanted], desired_features=[], batch_source=source)
+                f"view {view.name} has no feature {missing.args[0]}; it has: {has}"
+            ) from None
 
     def view_names(self) -> Iterable[str]:
         """Return the names of the views, in declared order."""

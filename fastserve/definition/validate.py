@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 from fastserve import model
 from fastserve.definition.check import Definition
 from fastserve.definition.entity import Entity
+from fastserve.definition.on_demand import OnDemandFeatureView
 from fastserve.definition.service import AnyView, FeatureService
 from fastserve.definition.source import DataSource
 from fastserve.definition.view import FeatureView, LabelView, StreamFeatureView, View
@@ -93,7 +94,7 @@ def _identity(item: Definition | Registered) -> tuple[str, str]:
 def _view_kind(item: object) -> str:
     if isinstance(item, model.FeatureView):
         return item.kind
-    if isinstance(item, model.OnDemandFeatureView):
+    if isinstance(item, (model.OnDemandFeatureView, OnDemandFeatureView)):
         return "on_demand_feature_view"
     if isinstance(item, StreamFeatureView):
         return "stream_feature_view"
@@ -205,7 +206,24 @@ def _known_features(repository: _Repository) -> Iterator[DefinitionError]:
 
 
 def _is_computed_when_read(view: AnyView) -> bool:
-    return isinstance(view, model.OnDemandFeatureView) and not view.write_to_online_store
+    return isinstance(view, (model.OnDemandFeatureView, OnDemandFeatureView)) and not view.write_to_online_store
+
+
+def _known_inputs(repository: _Repository) -> Iterator[DefinitionError]:
+    """What on-demand views take from other views."""
+    views = repository.all_views()
+    for view in _of(repository.views, OnDemandFeatureView):
+        for projection in view.source_feature_view_projections.values():
+            source = views.get(projection.name)
+            if source is None:
+                yield _error(view, f"its source, the view {projection.name}, does not exist")
+                continue
+            if _is_computed_when_read(source):
+                yield _error(view, f"its source {source.name} is computed when it is read, so it cannot feed others")
+            keys = [] if isinstance(source, model.OnDemandFeatureView) else source.entity_columns
+            known = {field.name for field in (*keys, *source.features)}
+            if missing := [field.name for field in projection.features if field.name not in known]:
+                yield _error(view, f"its source {source.name} has no feature {', '.join(missing)}")
 
 
 def _distinct_fields(repository: _Repository) -> Iterator[DefinitionError]:
@@ -238,7 +256,8 @@ def _stored_names(
 
 
 def _is_stored(view: AnyView) -> bool:
-    return not isinstance(view, model.OnDemandFeatureView)
+    # What a registry holds of a stored on-demand view is there as a FeatureView too.
+    return not isinstance(view, model.OnDemandFeatureView) and not _is_computed_when_read(view)
 
 
 def _join_keys(view: AnyView) -> frozenset[str]:
@@ -254,5 +273,6 @@ _RULES = (
     _known_entities,
     _storable_keys,
     _known_features,
+    _known_inputs,
     _distinct_fields,
 )

@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 STRUCT_TAG = "feast:struct_schema"
+TRACK_METRICS_TAG = "feast:track_metrics"
 NESTED_TAG = "feast:nested_inner_type"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

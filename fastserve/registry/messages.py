@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -32,6 +33,7 @@ from fastserve.definition import (
     KinesisSource,
     LabelView,
     LoggingConfig,
+    OnDemandFeatureView,
     Project,
     ProtoFormat,
     PushSource,
@@ -41,7 +43,8 @@ from fastserve.definition import (
 )
 from fastserve.errors import DefinitionError
 from fastserve.registry import schema_pb2 as pb
-from fastserve.registry.convert import NESTED_TAG, STRUCT_TAG
+from fastserve.registry.convert import NESTED_TAG, STRUCT_TAG, TRACK_METRICS_TAG
+from fastserve.source_text import unresolved_names
 from fastserve.types import Array, FeastType, Set, Struct, to_struct_text, to_type_text
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ __all__ = [
     "feature_view",
     "field",
     "label_view",
+    "on_demand_feature_view",
     "project",
     "projection",
     "stream_feature_view",
@@ -319,6 +323,61 @@ def _add_function(spec: pb.StreamFeatureViewSpec, definition: StreamFeatureView)
     spec.feature_transformation.user_defined_function.CopyFrom(new)
 
 
+def on_demand_feature_view(definition: OnDemandFeatureView, project: str) -> pb.OnDemandFeatureView:
+    """Return the message of an on-demand view.
+
+    Raises:
+        DefinitionError: its function has no source text, and cannot be pickled.
+    """
+    tags = {tag: text for tag, text in definition.tags.items() if tag != TRACK_METRICS_TAG}
+    spec = pb.OnDemandFeatureViewSpec(
+        name=definition.name,
+        project=project,
+        entities=definition.entities,
+        entity_columns=map(field, definition.entity_columns),
+        features=map(field, definition.features),
+        feature_transformation=_on_demand_function(definition),
+        mode=definition.mode,
+        description=definition.description,
+        tags={**tags, TRACK_METRICS_TAG: "true"} if definition.track_metrics else tags,
+        owner=definition.owner,
+        org=definition.org,
+        write_to_online_store=definition.write_to_online_store,
+        singleton=definition.singleton,
+        version=definition.version,
+        disabled=not definition.enabled,
+    )
+    for name, source in definition.source_feature_view_projections.items():
+        spec.sources[name].feature_view_projection.CopyFrom(projection(source))
+    for name, request in definition.source_request_sources.items():
+        spec.sources[name].request_data_source.CopyFrom(data_source(request))
+        spec.sources[name].request_data_source.ClearField("data_source_class_type")
+    return pb.OnDemandFeatureView(spec=spec, meta=_on_demand_meta(definition))
+
+
+def _on_demand_meta(definition: OnDemandFeatureView) -> pb.OnDemandFeatureViewMeta:
+    return pb.OnDemandFeatureViewMeta(
+        **_times(definition),
+        current_version_number=definition.current_version_number or 0,
+        state=_number(definition.state),
+    )
+
+
+def _on_demand_function(definition: OnDemandFeatureView) -> pb.FeatureTransformationV2:
+    assert definition.udf is not None  # or the view would break a rule
+    try:
+        body = _pickled(definition)
+    except DefinitionError:
+        # The text alone will do: it is what is run, wherever it can be.
+        if unresolved_names(definition.udf_string):
+            raise
+        body = b""
+    function = pb.UserDefinedFunctionV2(
+        name=definition.udf.__name__, body=body, body_text=definition.udf_string, mode=definition.mode
+    )
+    return pb.FeatureTransformationV2(user_defined_function=function)
+
+
 def label_view(definition: LabelView, project: str) -> pb.LabelView:
     """Return the message of a label view."""
     spec = pb.LabelViewSpec(
@@ -378,17 +437,28 @@ def _transformation(definition: FeatureView) -> pb.FeatureTransformationV2 | Non
     return pb.FeatureTransformationV2(user_defined_function=function)
 
 
-def _pickled(definition: BatchFeatureView | StreamFeatureView) -> bytes:
+def _pickled(definition: BatchFeatureView | StreamFeatureView | OnDemandFeatureView) -> bytes:
     kind = type(definition).__name__
     try:
         import dill
     except ImportError:
         raise DefinitionError(kind, definition.name, "a view with a udf needs dill: pip install dill") from None
     try:
-        body: bytes = dill.dumps(definition.udf, recurse=True)
+        body: bytes = dill.dumps(_movable(definition.udf), recurse=True)
     except Exception as error:  # whatever the function's globals raise when they are pickled
         raise DefinitionError(kind, definition.name, f"its udf cannot be pickled: {error}") from error
     return body
+
+
+def _movable(function: Any) -> Any:
+    """Return a copy that is pickled as a whole; of a function of a module that can be imported it would be the name."""
+    if not isinstance(function, FunctionType):
+        return function
+    code, scope = function.__code__, function.__globals__
+    copied = FunctionType(code, scope, function.__name__, function.__defaults__, function.__closure__)
+    copied.__kwdefaults__, copied.__annotations__ = function.__kwdefaults__, dict(function.__annotations__)
+    copied.__doc__, copied.__module__ = function.__doc__, "__main__"
+    return copied
 
 
 # ---- Services ----
@@ -471,6 +541,7 @@ _FUNCTIONS: tuple[tuple[type, Callable[[Any, str], Any]], ...] = (
     (DataSource, data_source),
     (StreamFeatureView, stream_feature_view),
     (FeatureView, feature_view),
+    (OnDemandFeatureView, on_demand_feature_view),
     (LabelView, label_view),
     (FeatureService, feature_service),
     (Project, project),

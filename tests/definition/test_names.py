@@ -25,6 +25,7 @@ MODULES = {
     "field": "Field",
     "infra.offline_stores.file_source": "FileLoggingDestination FileSource",
     "labeling": "ConflictPolicy LabelView",
+    "on_demand_feature_view": "OnDemandFeatureView on_demand_feature_view",
     "project": "Project",
     "stream_feature_view": "StreamFeatureView stream_feature_view",
     "transformation.mode": "TransformationMode",
