@@ -3,7 +3,7 @@
 
 PYTHON_ENV := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop types lint bench fuzz wheels clean
+.PHONY: help demo test interop types lint bench fuzz crosstalk wheels clean
 
 help:      ## this list
 	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ bench:     ## measures against Feast and against the raw socket
 
 fuzz:      ## the decoders on broken bytes for a minute, under address sanitiser
 	@scripts/fuzz.sh $(ARGS)
+
+crosstalk: ## two million asynchronous reads through a proxy that delays, splits and cuts: nobody gets another's answer
+	@scripts/setup.sh test
+	@FASTSERVE_CROSSTALK_READS=$${READS:-2000000} $(PYTHON_ENV)/python -m pytest -s -n 0 tests/stores/test_crosstalk.py $(ARGS)
 
 wheels:    ## sdist and manylinux wheels into wheels/dist, each installed cleanly and asked once
 	@wheels/build.sh $(ARGS)

@@ -50,10 +50,11 @@ class Subject:
         script: the worker, in compare/.
         name: what it is to measure: feast, fastserve or floor.
         core: the core to bind it to; None leaves it free.
+        arguments: more of the worker's.
     """
 
-    def __init__(self, python: str, script: str, name: str, folder: Path, core: int | None = None):
-        command = [python, str(BENCH / "compare" / script), name, str(folder)]
+    def __init__(self, python: str, script: str, name: str, folder: Path, core: int | None = None, *arguments: str):
+        command = [python, str(BENCH / "compare" / script), name, str(folder), *arguments]
         self.name = name
         environment = {**os.environ, "FEAST_USAGE": "False", "PYTHONWARNINGS": "ignore"}
         self.process = subprocess.Popen(

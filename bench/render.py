@@ -44,6 +44,15 @@ The whole command `apply` for {views} views, on the embedded store: {ours[first]
 again with nothing changed; Feast: {feast[first]:.1f} s and {feast[again]:.1f} s.
 """
 
+ASYNC = """
+## 64 concurrent reads of one entity: `await get_online_features_async(...)`, `.to_dict()`
+
+One process on one core, redis-server on the other.
+
+| event loop | fastserve, reads/s | p99 | Feast, reads/s | p99 | fastserve / Feast | CPU of a read: Feast / fastserve |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+
 TAIL = """
 Wall-clock time in microseconds. Processes are bound to cores, since a round trip takes three times as long between two cores
 as on one; a server on another machine is like a core each. Figures of different runs cannot be compared, only the ratios of one. The plan of this request reads whole hashes (HGETALL), and so does its floor: with
@@ -54,7 +63,7 @@ HMGET the floor itself is higher, by what Redis takes to search 54 fields one by
 | path | what |
 | --- | --- |
 | `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look, `--only reads` or `--only writes` |
-| `reading.py`, `writing.py`, `harness.py` | what is measured; what both share |
+| `reading.py`, `async_reading.py`, `writing.py`, `harness.py` | what is measured; what they share |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
 | `micro/` | pytest-benchmark: each hot function beside the same work done with protobuf and plain Python (`tests/reference.py`) |
 | `render.py`, `results.json` | this page and its figures |
@@ -73,6 +82,17 @@ def row(entities: str, found: dict[str, dict[str, float]]) -> str:
         micros(ours["cpu"]),
         micros(feast["cpu"]),
         f"{feast['cpu'] / ours['cpu']:.0f}",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def async_row(loop: str, found: dict[str, dict[str, float]]) -> str:
+    ours, feast = found["fastserve"], found["feast"]
+    cells = [
+        loop,
+        *(f"{1 / ours['wall']:,.0f}", f"{ours['slowest'] * 1e3:.1f} ms"),
+        *(f"{1 / feast['wall']:,.0f}", f"{feast['slowest'] * 1e3:.1f} ms"),
+        *(f"{feast['wall'] / ours['wall']:.0f}", f"{feast['cpu'] / ours['cpu']:.0f}"),
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -134,6 +154,8 @@ def main() -> None:
     text = HEAD.format(**results["machine"])
     for placement, found in results["sdk"].items():
         text += TABLE.format(placement=placement) + "".join(row(*item) for item in found.items())
+    if "async" in results:
+        text += ASYNC + "".join(async_row(*item) for item in results["async"].items())
     if "micro" in results:
         text += micro_section(results["micro"])
     if "flat" in results:

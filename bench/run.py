@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from async_reading import async_reads
 from harness import BENCH, feast_python, redis_server, run
 from reading import flat, micro, reads
 from writing import writes
@@ -45,6 +46,7 @@ def bench_reads(feast: str, options: argparse.Namespace) -> dict[str, Any]:
         folder, stored = Path(temporary), options.entities_stored
         run([feast, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(stored)], folder)
         results["sdk"] = reads(feast, folder, redis, stored, options.rounds)
+        results["async"] = async_reads(feast, folder, redis, stored, max(options.rounds // 2, 1))
         if options.flat:
             results["flat"] = flat(folder, options.flat)
             print("flat:", results["flat"])
