@@ -28,6 +28,7 @@ _FIXED = {  # ValueType -> (struct format, member of Value)
     7: ("<B", "bool_val"),
     8: ("<q", "unix_timestamp_val"),
 }
+_READ = {5: "8s", 6: "4s"}  # as bytes: in a Python float a signalling NaN would become a quiet one
 _RAW = {1: "bytes_val", 2: "string_val", 30: "bytes_val", 31: "bytes_val"}
 _FIRST_MICRO, _LAST_MICRO = -62135596800 * 10**6, 253402300799 * 10**6 + 999999
 
@@ -115,7 +116,7 @@ def _unpack_segment(features: Sequence[tuple[str, int]], data: bytes) -> Row:
     size = (len(features) + 7) // 8
     fixed = _widest_first(features)
     n_ends = len(features) - len(fixed)
-    layout = "<q" + f"{size}s{size}s" + "".join(_FIXED[t][0][1:] for _, t in fixed) + f"{n_ends}I"
+    layout = "<q" + f"{size}s{size}s" + "".join(_READ.get(t, _FIXED[t][0][1:]) for _, t in fixed) + f"{n_ends}I"
     body_at = struct.calcsize(layout)
     if len(data) < body_at:
         raise Unreadable("the segment is too short")
@@ -138,7 +139,9 @@ def _unpack_segment(features: Sequence[tuple[str, int]], data: bytes) -> Row:
     return Row(event_time, values)
 
 
-def _value(value_type: int, number: float | None, text: bytes) -> bytes:
+def _value(value_type: int, number: int | bytes | None, text: bytes) -> bytes:
+    if isinstance(number, bytes):
+        return bytes([0x29 if value_type == 5 else 0x35]) + number
     if value_type in _FIXED:
         member = _FIXED[value_type][1]
         held: object = bool(number) if member == "bool_val" else number

@@ -35,6 +35,7 @@ from fastserve import _core
 from fastserve.errors import DecodeError
 from tests import goldens, reference
 from tests.core.requests import Request, every_type, frame_reply, typical
+from tests.fuzz import vectors
 from tests.hostile import mutated
 
 VALUES = goldens.value_bytes()
@@ -151,13 +152,16 @@ def check(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-TARGETS = [fuzz_value, fuzz_value, fuzz_value, fuzz_key, fuzz_timestamp, fuzz_encode, fuzz_replies, fuzz_cells]
+TARGETS: list[Callable[[Random], None]] = [
+    *(fuzz_value, fuzz_value, fuzz_value, fuzz_key, fuzz_timestamp, fuzz_encode, fuzz_replies, fuzz_cells),
+    *vectors.TARGETS,
+]
 
 
-def run_round(seed: int, round: int) -> bool:
+def run_round(seed: int, round: int, targets: list[Callable[[Random], None]]) -> bool:
     """Run one round; print what went wrong, if anything did, and return whether all was well."""
     rand = Random(f"{seed}/{round}")
-    target = rand.choice(TARGETS)
+    target = rand.choice(targets)
     try:
         target(rand)
     except Exception:
@@ -172,25 +176,29 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--rounds", type=int, default=sys.maxsize, help="stop after this many rounds")
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, which is printed")
+    parser.add_argument("--only", default="", help="only targets with this in their name or module, such as vectors")
     parser.add_argument("--start", type=int, default=0, help="the first round")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else Random().getrandbits(32)
     faulthandler.enable()
     with tempfile.NamedTemporaryFile(prefix="fuzz_core-", suffix=".round", delete=False) as current:
         print(f"seed {seed}; the current round is in {current.name}", flush=True)
-        ran, failed = run(current.fileno(), seed, options.start, options.rounds, options.seconds)
+        targets = [target for target in TARGETS if options.only in f"{target.__module__}.{target.__name__}"]
+        ran, failed = run(current.fileno(), seed, options.start, options.rounds, options.seconds, targets)
     os.unlink(current.name)
     print(f"{ran} rounds, {failed} failed")
     return 1 if failed else 0
 
 
-def run(current: int, seed: int, start: int, rounds: int, seconds: float) -> tuple[int, int]:
+def run(
+    current: int, seed: int, start: int, rounds: int, seconds: float, targets: list[Callable[[Random], None]]
+) -> tuple[int, int]:
     """Run rounds until there are enough, the time is over or twenty have failed; return how many ran and failed."""
     deadline = time.monotonic() + seconds
     ran = failed = 0
     while ran < rounds and failed < 20 and time.monotonic() < deadline:
         os.pwrite(current, b"%020d\n" % (start + ran), 0)
-        failed += not run_round(seed, start + ran)
+        failed += not run_round(seed, start + ran, targets)
         ran += 1
     return ran, failed
 
