@@ -67,6 +67,8 @@ class Read:
 class Link(asyncio.Protocol):
     """One connection, greeted already.
 
+    Not a BufferedProtocol: it was no faster, neither with 60 small replies in what is received nor with a large one.
+
     Attributes:
         in_flight: (read, how far this piece of it reaches, whether more pieces may follow, when it was sent).
         bulk: large reads with commands left to send, in turn.

@@ -16,7 +16,7 @@ from typing import Any
 
 import hiredis
 
-from fastserve._core import Batch, EncodedRows, UnusualReply
+from fastserve._core import Batch, EncodedRows, KeyGroup, UnusualReply
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreError, StoreTimeoutError
 
@@ -270,8 +270,14 @@ def refusal(name: str, batch: Batch, key: bytes, fault: str) -> StoreError:
     return StoreError(f"{name}: {_read_place(batch, key)}: {fault}")
 
 
+def _command(group: KeyGroup) -> str:
+    if group.vector_format == "packed":
+        return "MGET"
+    return "HGETALL" if group.whole_hash else "HMGET"
+
+
 def _read_place(batch: Batch, key: bytes) -> str:
-    command = " or ".join(sorted({"HGETALL" if group.whole_hash else "HMGET" for group in batch.groups}))
+    command = " or ".join(sorted({_command(group) for group in batch.groups}))
     return f"{command}, entity key {key.hex()}"
 
 

@@ -25,7 +25,7 @@ from tests.conftest import Rand
 from tests.servers import RedisServer, free_port
 from tests.stores import scripted
 from tests.stores.content import write_redis
-from tests.stores.forks import in_child
+from tests.stores.forks import in_child, sockets_to
 from tests.stores.scripted import (
     PATIENCE,
     Peer,
@@ -539,7 +539,7 @@ class TestFork:
             with store_of(connection_to(server, max_connections=1)) as store, in_thread(lambda: ask(store)):
                 wait_until(lambda: held.asked)
                 assert in_child(lambda: ask(store, [4])) is None
-                assert in_child(lambda: _sockets_to(server.port)) == 0
+                assert in_child(lambda: sockets_to(server.port)) == 0
                 held.release.set()
 
     def test_no_warning_in_the_child(self, store: RedisStore) -> None:
@@ -554,19 +554,6 @@ class TestFork:
             return unraisable
 
         assert in_child(child) == []
-
-
-def _sockets_to(port: int) -> int:
-    """The number of this process's sockets that are connected to a port of this machine."""
-    found = 0
-    for file in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if file.readlink().name.startswith("socket:"):
-                with socket.socket(fileno=int(file.name)) as sock:
-                    with contextlib.suppress(OSError):
-                        found += sock.getpeername()[1] == port
-                    sock.detach()
-    return found
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from fastserve._core import Batch
+from fastserve._core import Batch, json_response
 from fastserve.errors import StoreError, StoreOverloadedError, StoreTimeoutError
 from fastserve.stores import redis_multiplex
 from fastserve.stores.redis import RedisStore
 from tests.conftest import Rand
+from tests.core import vectors
+from tests.core.requests import JOIN_KEY
 from tests.servers import RedisServer, free_port
 from tests.stores.conftest import Keep, Run
 from tests.stores.content import write_redis
@@ -495,6 +497,33 @@ class TestLargeReads:
             assert found == [numbers_of(ids), numbers_of([5])]
 
         assert serve(run, keep, main, send_and_close(replies([0, 1]), count=3), answer).accepted == 2
+
+
+class TestVectors:
+    def test_packed_vectors_beside_other_reads(self, run: Run, keep: Keep, empty_redis: RedisServer) -> None:
+        request = vectors.all_types()
+        expected, packed = vectors.packed(request)
+        plan = vectors.vector_plan(request.plan, vectors.layout_of(request))
+        with empty_redis.client() as client:
+            client.mset({vectors.PREFIX + key: value for key, value in packed.items()})
+            write_redis(client, VIEW, rows(list(range(40))))
+        store = RedisStore(connection_to(empty_redis))  # type: ignore[arg-type]
+        keep(store)
+
+        async def whole() -> None:
+            entities = request.entities * 20
+            asked = Batch(plan, {JOIN_KEY: request.entities}, len(request.entities))
+            await store.read_async(asked)
+            assert asked.unpack_vectors() == []
+            assert json_response(asked, True) == json_response(expected, True)
+            many = Batch(plan, {JOIN_KEY: [f"none {i}" for i in range(300)] + entities}, 300 + len(entities))
+            await store.read_async(many)
+            assert many.unpack_vectors() == [(0, i) for i in range(300)]
+
+        async def main() -> None:
+            await asyncio.gather(*(whole() for _ in range(10)), *(ask(store, [one]) for one in range(40)))
+
+        run(main())
 
 
 class TestRecovery:
