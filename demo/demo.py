@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import urllib.request
 from datetime import datetime, timezone
 from pathlib import Path
 
-import httpx
 from tabulate import tabulate
 
 from fastserve import FeatureStore, OnlineResponse
@@ -99,10 +100,12 @@ def ask_over_http() -> None:
         try:
             url = listening_url(server)
             request = {"feature_service": "checkout", "entities": {"customer_id": [9999]}}
-            response = httpx.post(f"{url}/get-online-features", json=request)
+            headers = {"Content-Type": "application/json"}
+            post = urllib.request.Request(f"{url}/get-online-features", json.dumps(request).encode(), headers)
+            with urllib.request.urlopen(post) as response:
+                body = json.load(response)
             print(f"      POST {url}/get-online-features  {request}")
-            print(f"      {response.status_code} {response.reason_phrase}")
-            body = response.json()
+            print(f"      {response.status} {response.reason}")
             for name, result in zip(body["metadata"]["feature_names"], body["results"], strict=True):
                 print(f"      {name:12} {result['values'][0]!s:10} {result['statuses'][0]}")
         finally:

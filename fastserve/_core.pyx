@@ -54,6 +54,7 @@ include "_core_feast.pxi"    # Feast's precomputed vectors, both ways
 include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
 include "_core_meter.pxi"    # what a server counts: counters, histograms, statuses per view
 include "_core_compact.pxi"  # Batch -> compact JSON, statuses as bytes
+include "_core_answer.pxi"   # an answer on its way to a client of ours, and received: bytes <-> Batch
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
 include "_core_arrow.pxi"    # Arrow columns -> framed Values
 include "_core_table.pxi"    # WritePlan, Table: an Arrow batch bound to it, keys and times

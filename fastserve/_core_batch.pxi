@@ -151,6 +151,9 @@ cdef class Batch:
     cdef Py_ssize_t fields_left            # of the reply at hand; 0 between replies
     cdef Py_ssize_t reply_entities         # that the reply at hand is about
     cdef Py_ssize_t scanned
+    # Of an answer that a server gave (_core_answer.pxi): the status of each value, column by column; else NULL
+    cdef uint8_t* given
+    cdef int n_columns
 
     def __cinit__(self, ReadPlan plan not None, dict columns not None, Py_ssize_t n_rows, dict request_data=None):
         self.plan = plan
@@ -177,6 +180,7 @@ cdef class Batch:
         PyMem_Free(self.states)
         PyMem_Free(self.key_ends)
         PyMem_Free(self.cells)
+        PyMem_Free(self.given)
 
     cdef int take_columns(self, dict columns) except -1:
         cdef uint32_t value_type
@@ -590,7 +594,7 @@ cdef class Batch:
         cdef GroupState* state
         if exc.field is not None:
             return exc
-        if slot.group < 0:
+        if slot.group < 0 or self.given is not NULL:
             return DecodeError(exc.reason, exc.offset, field=slot.label, key=f"of row {row}")
         state = &self.states[slot.group]
         key = self.key_bytes(state.first_key + self.entity_at(state, row))

@@ -51,6 +51,8 @@ cdef inline bint withheld(Batch batch, Slot slot, Py_ssize_t row) except -1:
 
 
 cdef int status_of(Batch batch, Slot slot, Py_ssize_t row, bint found, bint null) except -1:
+    if batch.given is not NULL:
+        return batch.given[slot.field // 2 * batch.n_rows + row]
     if not found:
         return NOT_FOUND
     if batch.is_expired(slot, row):
@@ -426,9 +428,15 @@ def proto_response(Batch batch not None, bint view_versions=False):
     Raises:
         DecodeError: a stored value is not a Value; names the entity key and the feature.
     """
-    cdef Slot slot
-    cdef Sink out = Sink.of(4096), vector = Sink.of(4096), seen = Sink.of(batch.n_rows + 1)
+    cdef Sink out = Sink.of(4096)
     out.put_message(1, proto_metadata(batch, view_versions))
+    put_proto_results(out, batch)
+    return out.finish()
+
+
+cdef int put_proto_results(Sink out, Batch batch) except -1:
+    cdef Slot slot
+    cdef Sink vector = Sink.of(4096), seen = Sink.of(batch.n_rows + 1)
     for _name, value_type, values in batch.entity_columns:
         vector.size = 0
         put_proto_entities(vector, batch, value_type, values)
@@ -437,4 +445,4 @@ def proto_response(Batch batch not None, bint view_versions=False):
         vector.size = seen.size = 0
         put_proto_slot(vector, batch, slot, seen)
         out.put_message(2, vector)
-    return out.finish()
+    return 0

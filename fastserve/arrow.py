@@ -52,6 +52,8 @@ _SCALARS = frozenset(range(1, 9)) | {ValueType.PDF_BYTES, ValueType.IMAGE_BYTES}
 _SINGLE = _SCALARS | {ValueType.UUID, ValueType.TIME_UUID, ValueType.DECIMAL}
 """Types whose values are no collections."""
 
+_TIMES = frozenset({ValueType.UNIX_TIMESTAMP, ValueType.UNIX_TIMESTAMP_LIST, ValueType.ZONED_TIMESTAMP})
+
 
 @cache
 def canonical_type(value_type: int) -> Any:
@@ -161,10 +163,24 @@ def _cast_cells(values: list[Any], value_type: int, name: str) -> Any:
         row = next((i for i, v in enumerate(values) if isinstance(v, (list, tuple, set, dict)) or _is_array(v)), None)
         if row is not None:
             raise TypeError(f"{name}, row {row}: {ValueType(value_type).name} expected, got {values[row]!r:.40}")
+    if value_type in _TIMES and any(isinstance(value, (str, list)) for value in values):
+        values = [_parsed(value) for value in values]
     encoded = encode_column(values, value_type, name)
     if value_type not in _SCALARS and value_type not in _ELEMENTS:
         return pa.array(encoded, pa.binary())
     return pa.array([_decoded(cell, value_type) for cell in encoded], canonical_type(value_type))
+
+
+def _parsed(value: Any) -> Any:
+    """A time that came as ISO 8601 text, as JSON has it; anything else, also a number in text, as it is."""
+    if isinstance(value, list):
+        return [_parsed(item) for item in value]
+    if not isinstance(value, str) or value.lstrip("-").isdigit():
+        return value
+    try:
+        return parse_time(value)
+    except ValueError:
+        return value  # the encoder says what is wrong with it
 
 
 def _is_array(value: Any) -> bool:

@@ -91,6 +91,8 @@ __all__ = [
     "VectorStaleError",
     "VectorVersionError",
     "WriteError",
+    "error_from_wire",
+    "error_to_wire",
 ]
 
 
@@ -453,5 +455,59 @@ class StoreOverloadedError(StoreError):
     """More reads are waiting for the online store than may wait; nothing was sent, trying again later is safe."""
 
 
+# --- over the wire ---------------------------------------------------------------------------------------------------
+
+ERROR_HEADER = "x-fastserve-error"
+FIELDS_HEADER = "x-fastserve-error-fields"
+MAX_FIELDS_BYTES = 2048
+"""Proxies refuse headers of more than a few kilobytes."""
+
+
+def error_to_wire(error: FastserveError) -> dict[str, str]:
+    """Return the headers of an answer by which a client of ours raises the same error: its class, its attributes.
+
+    The message is in the body, in Feast's form. Attributes that are no JSON, or too long, are left out.
+    """
+    headers = {ERROR_HEADER: type(error).__name__}
+    try:
+        fields = json.dumps(vars(error))
+    except (TypeError, ValueError):
+        return headers
+    if len(fields) <= MAX_FIELDS_BYTES and vars(error):
+        headers[FIELDS_HEADER] = fields
+    return headers
+
+
+def error_from_wire(name: str, message: str, fields: str | None = None) -> FastserveError | None:
+    """Return the error of this module that a server raised; None if there is no such class.
+
+    Args:
+        name: of the class, ours or Feast's.
+        fields: the header with its attributes.
+    """
+    kind = _CLASSES.get(name)
+    if kind is None:
+        return None
+    # Past the constructors, each of which builds its message from other arguments.
+    error = kind.__new__(kind, message)
+    try:
+        found = json.loads(fields or "{}")
+    except ValueError:
+        found = {}
+    for key, value in found.items() if isinstance(found, dict) else ():
+        if key.isidentifier() and not hasattr(kind, key):
+            setattr(error, key, value)
+    return error
+
+
 def _missing(kind: str, name: str, project: str | None) -> str:
     return f"{kind} {name} does not exist" + (f" in project {project}" if project else "")
+
+
+def _classes() -> dict[str, type[FastserveError]]:
+    ours = [c for c in globals().values() if isinstance(c, type) and issubclass(c, FastserveError)]
+    feasts = {c.feast_class: c for c in ours if c.feast_class and "feast_class" in vars(c)}
+    return {**feasts, **{c.__name__: c for c in ours}}
+
+
+_CLASSES = _classes()

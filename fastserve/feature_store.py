@@ -12,7 +12,7 @@ from fastserve import online
 from fastserve._core import Batch, ReadPlan, same_items
 from fastserve.administration import AdministrationMixin
 from fastserve.condition import ConditionMixin
-from fastserve.config import Config, load_config, parse_config
+from fastserve.config import Config, RemoteConfig, load_config, parse_config
 from fastserve.errors import (
     FastserveError,
     FeatureReferenceError,
@@ -35,6 +35,8 @@ from fastserve.writing import WritingMixin
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+
+    from fastserve.remote import Remote
 
 __all__ = ["FeatureStore"]
 
@@ -173,6 +175,7 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
     ):
         self.config = _config(repo_path, config, fs_yaml_file)
         self._store = open_store(self.config)
+        self._remote = self._open_remote()
         self._registry = open_registry(self.config)
         self._options = PlanOptions(
             project=self.config.project,
@@ -187,6 +190,15 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
         self._refresher = Refresher(self._registry, interval, self._renew, mark=self._serving.snapshot.mark)
         self._started = False
         self._lock = threading.Lock()
+
+    def _open_remote(self) -> Remote | None:
+        if not isinstance(self.config.online_store, RemoteConfig):
+            return None
+        from fastserve.remote import Remote  # for those who need it
+        from fastserve.remote_client import KnownHere
+
+        store: Any = self._store
+        return Remote(store, KnownHere(self._current_snapshot), self.config.fastserve.max_cached_plans)
 
     def _first_state(self) -> _Serving:
         limit = self.config.fastserve.max_cached_plans
@@ -228,6 +240,10 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
             FeastObjectNotFoundException: a view, feature, service or version does not exist.
             StoreError: the online store failed; StoreTimeoutError: it was too slow.
         """
+        if self._remote is not None:
+            version_metadata = include_feature_view_version_metadata
+            batch = self._remote.read(features, entity_rows, full_feature_names, version_metadata)
+            return OnlineResponse(batch, version_metadata)
         batch = self.begin_read(features, entity_rows, full_feature_names)
         self._store.read(batch)
         return self.finish_read(batch, include_feature_view_version_metadata)
@@ -246,6 +262,10 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
         Raises:
             StoreOverloadedError: too many reads are waiting already; otherwise as `get_online_features`.
         """
+        if self._remote is not None:
+            version_metadata = include_feature_view_version_metadata
+            batch = await self._remote.read_async(features, entity_rows, full_feature_names, version_metadata)
+            return OnlineResponse(batch, version_metadata)
         batch = self.begin_read(features, entity_rows, full_feature_names)
         await self._store.read_async(batch)
         if batch.plan.transforms:

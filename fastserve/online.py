@@ -10,7 +10,7 @@ from fastserve._core import Batch, ReadPlan, columns_of_rows, plain_batch
 from fastserve.errors import EntityError
 from fastserve.transform import run_transforms
 
-__all__ = ["begin", "finish"]
+__all__ = ["begin", "columns_of", "finish"]
 
 Columns = dict[str, list[Any]]
 
@@ -29,8 +29,13 @@ def begin(plan: ReadPlan, entity_rows: object) -> Batch:
     return _begin(plan, entity_rows) if batch is None else batch
 
 
+def columns_of(entity_rows: object) -> Columns:
+    """Return the columns of entity rows in any form that `begin` takes. Raises EntityError."""
+    return columns_of_rows(entity_rows) if type(entity_rows) is list else _columns_of_mapping(entity_rows)
+
+
 def _begin(plan: ReadPlan, entity_rows: object) -> Batch:
-    columns = columns_of_rows(entity_rows) if type(entity_rows) is list else _columns_of_mapping(entity_rows)
+    columns = columns_of(entity_rows)
     keys: Columns = {}
     n_rows = -1
     for name, values in columns.items():

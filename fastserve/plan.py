@@ -30,7 +30,7 @@ from fastserve.registry import Snapshot
 from fastserve.transform import Transform, load_function
 from fastserve.types import Invalid, ValueType
 
-__all__ = ["PlanOptions", "as_service", "compile_plan", "parse_reference"]
+__all__ = ["PlanOptions", "as_service", "compile_plan", "declared_types", "parse_reference"]
 
 KEY_TYPES = frozenset(
     {ValueType.UNKNOWN, ValueType.STRING, ValueType.BYTES, ValueType.INT32, ValueType.INT64, ValueType.UNIX_TIMESTAMP}
@@ -128,6 +128,25 @@ def _projection(given: Any) -> FeatureViewProjection:
         dict(given.join_key_map or {}),
         getattr(given, "version_tag", None),
     )
+
+
+def declared_types(
+    snapshot: Snapshot, features: FeatureService | Iterable[str], full_feature_names: bool
+) -> dict[str, int]:
+    """Return the ValueType of each column of an answer that somebody else gives; of what is not known here, none."""
+    if not isinstance(features, (list, tuple)):
+        service = features if isinstance(features, str) else getattr(features, "name", "")
+        features = snapshot.feature_services.get(str(service), [])
+    found: dict[str, int] = {}
+    for view in snapshot.feature_views.values():
+        found.update((column.name, int(column.value_type)) for column in view.entity_columns)
+    for reference in requested_references(features):
+        name = reference.projection.name
+        known = snapshot.feature_views.get(name) or snapshot.on_demand_feature_views.get(name)
+        for feature in known.features if known else ():
+            if feature.name == reference.feature:
+                found[reference.output_name(full_feature_names)] = int(feature.value_type)
+    return found
 
 
 def compile_plan(

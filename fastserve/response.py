@@ -78,6 +78,10 @@ class OnlineResponse:
         columns that are not PRESENT in all rows, `statuses` by name."""
         return _core.compact_json(self._batch, self._versions)
 
+    def to_protobuf(self) -> bytes:
+        """Return the bytes that the server answers a client of ours: `proto`, and the types of the columns."""
+        return _core.answer_bytes(self._batch, self._versions)
+
     @property
     def proto(self) -> GetOnlineFeaturesResponse:
         """The answer as a protobuf message, wire-compatible with `feast.serving.GetOnlineFeaturesResponse`."""

@@ -18,9 +18,10 @@ from fastserve.plan import PlanOptions
 from fastserve.registry import Snapshot
 from fastserve.sources import RowFormat, is_void, row_format, to_batch
 from fastserve.stores.base import Store
+from fastserve.types import ValueType
 from fastserve.write_on_demand import on_demand_format
 
-__all__ = ["ViewWriter", "compile_writer", "encode", "prepare", "pushed_views", "write_batches"]
+__all__ = ["ViewWriter", "compile_writer", "encode", "prepare", "pushed_views", "second_columns", "write_batches"]
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,19 @@ def pushed_views(snapshot: Snapshot, source: str) -> list[FeatureView]:
     if not views:
         raise PushSourceNotFoundException(source)
     return views
+
+
+def second_columns(views: Iterable[FeatureView]) -> set[str]:
+    """Return the columns of rows that hold UNIX_TIMESTAMPs, by their names in the source too."""
+    found: set[str] = set()
+    for view in views:
+        columns = {c.name for c in (*view.entity_columns, *view.features) if c.value_type in _SECONDS}
+        mapping = view.batch_source.field_mapping if view.batch_source is not None else {}
+        found.update(columns, (given for given, name in mapping.items() if name in columns))
+    return found
+
+
+_SECONDS = (ValueType.UNIX_TIMESTAMP, ValueType.UNIX_TIMESTAMP_LIST)
 
 
 def prepare(writer: ViewWriter, rows: Any) -> EncodedRows | None:

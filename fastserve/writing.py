@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastserve import arrow
 from fastserve import materialize as loading
@@ -24,12 +24,16 @@ from fastserve.stores.base import Store
 from fastserve.write import ViewWriter, compile_writer, prepare, pushed_views
 from fastserve.write_on_demand import compute_rows
 
+if TYPE_CHECKING:
+    from fastserve.remote import Remote
+
 __all__ = ["MaterializationRunningError", "WritingMixin", "parse_time"]
 
 logger = logging.getLogger(__name__)
 
 ONLINE, OFFLINE = 1, 2
 _MODES = {"online": ONLINE, "offline": OFFLINE, "online_and_offline": ONLINE | OFFLINE}
+_MODE_NAMES = {number: name for name, number in _MODES.items()}
 
 _LOADING = pb.MATERIALIZING
 
@@ -56,6 +60,7 @@ class WritingMixin:
 
     config: Config
     _store: Store
+    _remote: Remote | None
     _registry: RegistrySource
     _options: PlanOptions
     _writers: dict[str, ViewWriter]
@@ -97,6 +102,9 @@ class WritingMixin:
             StoreError: the store failed; some rows may be in, and pushing them again does no harm.
         """
         mode = _push_mode(to)
+        if self._remote is not None:
+            self._remote.push(push_source_name, df, not allow_registry_cache, _MODE_NAMES[mode], transform_on_write)
+            return
         views = pushed_views(self._snapshot(allow_registry_cache), push_source_name)
         # All views look at the rows before the first one writes.
         ready = [prepare(self._writer(view), df) for view in views] if mode & ONLINE else []
@@ -117,6 +125,10 @@ class WritingMixin:
         **_: Any,
     ) -> None:
         """Do what `push` does on a thread, without blocking the event loop."""
+        if self._remote is not None:
+            mode = _MODE_NAMES[_push_mode(to)]
+            await self._remote.push_async(push_source_name, df, not allow_registry_cache, mode, transform_on_write)
+            return
         import asyncio
 
         await asyncio.to_thread(self.push, push_source_name, df, allow_registry_cache, to, transform_on_write)
@@ -140,6 +152,10 @@ class WritingMixin:
         """
         if (df is None) == (inputs is None):
             raise RequestError("give the rows either as df or as inputs")
+        if self._remote is not None:
+            rows = inputs if df is None else df
+            self._remote.write(feature_view_name, rows, not allow_registry_cache, transform_on_write)
+            return
         view = self._snapshot(allow_registry_cache).get_feature_view(feature_view_name)
         writer, given = self._writer(view), inputs if df is None else df
         if view.kind == "on_demand_feature_view":
@@ -156,6 +172,10 @@ class WritingMixin:
         self, feature_view_name: str, df: Any = None, inputs: Any = None, allow_registry_cache: bool = True
     ) -> None:
         """Do what `write_to_online_store` does on a thread, without blocking the event loop."""
+        if self._remote is not None and (df is None) != (inputs is None):
+            rows = inputs if df is None else df
+            await self._remote.write_async(feature_view_name, rows, not allow_registry_cache, True)
+            return
         import asyncio
 
         await asyncio.to_thread(self.write_to_online_store, feature_view_name, df, inputs, allow_registry_cache)
@@ -217,15 +237,21 @@ class WritingMixin:
             engine: "local", or "ray" to spread each view over the machines of a Ray cluster.
             stop: set from another thread, it ends the run with an error.
             progress: by default bars on a terminal, log lines otherwise.
-            full_feature_names, force, run_async: have no effect; they are there for code written for Feast.
+            full_feature_names: has no effect; it is there for code written for Feast.
+            force, run_async: only where a server does the work (an `online_store` of type remote): do not wait for it;
+                begin also if views are being loaded already.
         Returns:
-            What was loaded, in the order in which it was done.
+            What was loaded, in the order in which it was done; nothing where a server does the work.
         Raises:
             FeatureViewNotFoundException, RequestError: a view cannot be loaded, or the window is empty; SourceError:
                 the files of a view cannot be read: nothing is written.
             WriteError, StoreError, ...: rows do not fit or the store failed, in the middle: what is written is right,
                 but the window of that view is not recorded; running again is safe. That goes for KeyboardInterrupt too.
         """
+        if self._remote is not None:
+            given = (start_date, end_date, feature_views, disable_event_timestamp, version, run_async, force)
+            self._remote.materialize(*given)
+            return []
         if disable_event_timestamp:
             start_date, end_date = EPOCH, datetime.now(timezone.utc)
         if start_date is None or end_date is None:
@@ -251,6 +277,9 @@ class WritingMixin:
 
         A view that was never loaded starts its ttl ago, or 52 weeks without one.
         """
+        if self._remote is not None:
+            self._remote.materialize_incremental(end_date, feature_views, version, run_async, force)
+            return []
         window = loading.incremental_window(end_date)
         return self._load(window, feature_views, version, workers, engine, progress, stop)
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from fastserve._core import decode_value
 from fastserve.arrow import (
     NULL_SECONDS,
     as_arrow,
@@ -48,6 +49,18 @@ from tests.rows import DAY, UTC
 
 def seconds(*texts: str) -> list[int]:
     return [int(dt.datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) for text in texts]
+
+
+def test_iso_text_is_a_time() -> None:
+    texts = ["2026-01-02T03:04:05.678Z", "2026-01-02T05:04:05+02:00", "2026-01-02", "1767323045", None]
+    expected = [1767323045, 1767323045, 1767312000, 1767323045, NULL_SECONDS]
+    assert cast_column(texts, ValueType.UNIX_TIMESTAMP, "t").to_pylist() == [*expected[:4], None]
+    lists = cast_column([texts[:2], None], ValueType.UNIX_TIMESTAMP_LIST, "t")
+    assert lists.to_pylist() == [expected[:2], None]
+    zoned = cast_column(["2026-07-01T09:00:00-07:00"], ValueType.ZONED_TIMESTAMP, "t")[0].as_py()
+    assert decode_value(zoned, ValueType.ZONED_TIMESTAMP).isoformat() == "2026-07-01T09:00:00-07:00"
+    with pytest.raises(ValueError, match="t, row 1: UNIX_TIMESTAMP expected, got 'soon'"):
+        cast_column([None, "soon"], ValueType.UNIX_TIMESTAMP, "t")
 
 
 CASTS: list[tuple[FeastType, Any, list[Any]]] = [
@@ -139,7 +152,7 @@ def test_other_types_are_serialised_values(dtype: FeastType, value: Any) -> None
         (Bytes, [b"a", "b"], 1),
         (String, [b"x"], 0),
         (String, ["a", ["b"]], 1),
-        (UnixTimestamp, ["2026-01-01T00:00:00"], 0),
+        (UnixTimestamp, ["soon"], 0),
         (Array(Int64), [[1], [1.5]], 1),
         (Array(String), [["a"], [1]], 1),
         (Array(Int64), [[1], 2], 1),

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "offline": frozenset({"arrow", "errors", "model", "parquet", "sources"}),
     "latest": CORE,
     "write_on_demand": frozenset({"arrow", "model", "sources", "transform"}),
-    "write": CORE | {"write_on_demand", "model", "plan", "registry", "sources", "stores.base"},
+    "write": CORE | {"write_on_demand", "model", "plan", "registry", "sources", "stores.base", "types"},
     "progress": frozenset(),
     "materialize": frozenset(
         {"errors", "latest", "model", "parquet", "plan", "progress", "registry", "stores.base", "write"}
@@ -50,7 +50,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ray_engine": frozenset(
         {"config", "errors", "latest", "materialize", "model", "parquet", "plan", "progress", "stores", "write"}
     ),
-    "writing": SDK | {"arrow", "materialize", "offline", "progress", "ray_engine", "write_on_demand"},
+    "remote_answers": CORE | {"types"},
+    "remote_rows": frozenset({"arrow", "errors", "sources"}),
+    "remote_client": frozenset({"errors", "model", "plan", "registry", "write"}),
+    "remote": CORE | {"model", "online", "remote_answers", "remote_rows", "stores"},
+    "writing": SDK | {"arrow", "materialize", "offline", "progress", "ray_engine", "remote", "write_on_demand"},
     "repo": frozenset({"errors", "definition"}),
     "infer": frozenset({"errors", "types", "definition", "model", "parquet", "registry", "repo"}),
     "changes": frozenset({"registry", "source_text"}),
@@ -81,7 +85,17 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "condition": frozenset({"registry", "stores.base"}),
     # `serve` starts the server, which is made of a FeatureStore.
     "feature_store": SDK
-    | {"administration", "condition", "lookup", "offline_half", "registry_facade", "server", "writing"},
+    | {
+        "administration",
+        "condition",
+        "lookup",
+        "offline_half",
+        "registry_facade",
+        "remote",
+        "remote_client",
+        "server",
+        "writing",
+    },
     "server": CORE | {"_version", "config", "feature_store", "response", "writing"},
     "cli": frozenset(
         {

@@ -124,12 +124,15 @@ class FastserveConfig(Section, frozen=True):
         registry_refresh_seconds: how often to ask whether the registry has changed; None leaves it to the registry's
             own settings.
         max_cached_plans: how many request shapes are kept compiled.
+        remote_timeout_seconds: with an `online_store` of type remote, how long a request may take, its attempts and
+            the pauses between them included.
     """
 
     ttl_mode: Literal["status", "enforce", "ignore"] = "status"
     allow_on_demand: bool = True
     registry_refresh_seconds: _Positive | None = None
     max_cached_plans: _Count = 1024
+    remote_timeout_seconds: _Positive = 30.0
 
 
 class Config(Section, frozen=True):

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from fastserve.config import Config
-from fastserve.errors import NotSupportedError, RegistryError
+from fastserve.config import Config, RemoteConfig
+from fastserve.errors import NotSupportedError, RegistryError, RegistryNotFoundError
 from fastserve.registry import schema_pb2 as pb
 from fastserve.registry.file import FileRegistry
 from fastserve.registry.refresh import Refresher
@@ -50,9 +50,38 @@ def open_registry(config: Config) -> RegistrySource:
     """Return the registry of a configuration; nothing is read yet.
 
     Raises:
-        NotSupportedError: a registry of this type cannot be read.
+        NotSupportedError: a registry of this type cannot be read. Where features come from another server that is no
+            error until the registry itself is asked for: the server has its own.
         RegistryError: the path's scheme is not supported, or what its database needs is not installed.
     """
+    try:
+        return _open(config)
+    except NotSupportedError as exc:
+        if isinstance(config.online_store, RemoteConfig):
+            return _AbsentRegistry(str(exc))
+        raise
+
+
+class _AbsentRegistry:
+    """Stands in for a registry that cannot be read, and need not be."""
+
+    def __init__(self, reason: str):
+        self._reason = reason
+
+    def mark(self) -> object:
+        raise RegistryNotFoundError(self._reason)
+
+    def load(self) -> Snapshot:
+        raise RegistryNotFoundError(self._reason)
+
+    def update(self, edit: Callable[[pb.Registry], None], *, create: bool = False) -> Snapshot:
+        raise RegistryNotFoundError(self._reason)
+
+    def teardown(self) -> None:
+        raise RegistryNotFoundError(self._reason)
+
+
+def _open(config: Config) -> RegistrySource:
     registry = config.registry
     if registry.registry_type == "sql":
         return _open_sql(config)

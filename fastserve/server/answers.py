@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from fastserve.errors import BodyTooLargeError, FastserveError
+from fastserve.errors import BodyTooLargeError, FastserveError, error_to_wire
 from fastserve.server.body import BodyError, Form, UnreadableBody, parse_body
 
 __all__ = ["JSON", "Answer", "answer_of_failure", "body_of", "guarded", "json_answer", "read_body"]
@@ -55,19 +55,20 @@ def answer_of_failure(exc: Exception, place: str) -> Answer:
     if isinstance(exc, UnreadableBody):
         return Answer(b'{"detail":"There was an error parsing the body"}', 400)
     if isinstance(exc, BodyTooLargeError):
-        return Answer(msgspec.json.encode({"detail": str(exc)}), 413)
+        return Answer(msgspec.json.encode({"detail": str(exc)}), 413, JSON, error_to_wire(exc))
     if isinstance(exc, FastserveError):
         if exc.status >= 500:
             logger.error("%s: %s: %s", place, type(exc).__name__, exc)
-        return _failure(exc.status, exc.to_error_detail())
+        return _failure(exc.status, exc.to_error_detail(), error_to_wire(exc))
     # A bug; the client gets an answer of the usual shape, and the log the traceback.
     logger.error("%s failed", place, exc_info=exc)
     return _failure(500, str(exc) or type(exc).__name__)
 
 
-def _failure(status: int, text: str) -> Answer:
+def _failure(status: int, text: str, headers: Mapping[str, str] = {}) -> Answer:
     """Return Feast's form of an error: a JSON string."""
-    headers = {"retry-after": RETRY_AFTER_SECONDS} if status == 503 else {}
+    if status == 503:
+        headers = {**headers, "retry-after": RETRY_AFTER_SECONDS}
     return Answer(msgspec.json.encode(text.encode("utf-8", "replace").decode()), status, JSON, headers)
 
 

@@ -7,6 +7,7 @@ fault is and what was there instead.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -23,6 +24,7 @@ __all__ = [
     "UnreadableBody",
     "WriteToFeatureStoreRequest",
     "parse_body",
+    "with_binary",
 ]
 
 
@@ -34,6 +36,7 @@ class GetOnlineFeaturesRequest(msgspec.Struct):
         feature_service: wins over `features` when not empty.
         features: references `view:feature`.
         compact: the answer is to be compact JSON; Feast does not have it.
+        binary_entities: columns of bytes, in base64; Feast does not have it.
     """
 
     entities: dict[str, list[Any]]
@@ -42,6 +45,7 @@ class GetOnlineFeaturesRequest(msgspec.Struct):
     full_feature_names: bool = False
     include_feature_view_version_metadata: bool = False
     compact: bool = False
+    binary_entities: dict[str, list[Any]] = {}
 
 
 # What the columns hold, the writer checks.
@@ -49,22 +53,29 @@ Frame = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema={"additionalPro
 
 
 class PushFeaturesRequest(msgspec.Struct):
-    """The body of POST /push; `to` is online, offline or online_and_offline."""
+    """The body of POST /push.
+
+    Attributes:
+        to: online, offline or online_and_offline.
+        binary: more columns, of bytes or lists of bytes, in base64; Feast does not have it.
+    """
 
     push_source_name: str
     df: Frame
     allow_registry_cache: bool = True
     to: str = "online"
     transform_on_write: bool = True
+    binary: Frame = {}
 
 
 class WriteToFeatureStoreRequest(msgspec.Struct):
-    """The body of POST /write-to-online-store."""
+    """The body of POST /write-to-online-store; `binary` as in PushFeaturesRequest."""
 
     feature_view_name: str
     df: Frame
     allow_registry_cache: bool = True
     transform_on_write: bool = True
+    binary: Frame = {}
 
 
 class MaterializeRequest(msgspec.Struct):
@@ -135,6 +146,22 @@ def parse_body(data: bytes, content_type: str | None, form: type[Form]) -> Form:
         return found
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return _read_again(data, form)
+
+
+def with_binary(columns: Mapping[str, Any], binary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return columns with those that came as base64. Raises BodyError."""
+    if not binary:
+        return columns
+    try:
+        return {**columns, **{name: _from_base64(cells) for name, cells in binary.items()}}
+    except ValueError as exc:
+        raise BodyError([_fault("base64", ["body", "binary"], f"Input should be base64: {exc}", None)]) from None
+
+
+def _from_base64(cell: Any) -> Any:
+    if isinstance(cell, list):
+        return [_from_base64(item) for item in cell]
+    return base64.b64decode(cell, validate=True) if isinstance(cell, str) else cell
 
 
 def is_json(content_type: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastserve.errors import RequestError, ServerBusyError, TooManyEntitiesError
@@ -33,7 +34,7 @@ class Limits:
     body_timeout: float = 60
     keep_alive: float = 30
 
-    def check_entities(self, columns: dict[str, list[object]]) -> None:
+    def check_entities(self, columns: Mapping[str, Sequence[object]]) -> None:
         """Raise TooManyEntitiesError if a request has too many rows."""
         rows = max(map(len, columns.values()), default=0)
         if rows > self.entities > 0:

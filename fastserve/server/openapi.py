@@ -16,7 +16,7 @@ from fastserve.server.body import (
     PushFeaturesRequest,
     WriteToFeatureStoreRequest,
 )
-from fastserve.server.read import ARROW
+from fastserve.server.read import ARROW, PROTOBUF
 
 __all__ = ["docs_page", "openapi_document"]
 
@@ -146,7 +146,7 @@ def openapi_document() -> Json:
 def _read_operation() -> Json:
     compact = _reference(CompactFeaturesResponse)
     content = _content({"anyOf": [_reference(OnlineFeaturesResponse), compact]}, ANSWER_EXAMPLES)
-    content[ARROW] = {"schema": {"type": "string", "contentMediaType": ARROW}}
+    content |= {form: {"schema": {"type": "string", "contentMediaType": form}} for form in (ARROW, PROTOBUF)}
     return {
         "summary": "Get Online Features",
         "operationId": "get_online_features_get_online_features_post",

@@ -5,26 +5,29 @@ The answer has one of these forms:
     JSON            Feast's; unless another is asked for
     compact JSON    asked for by the field `compact` of the body
     Arrow stream    asked for by the header Accept: application/vnd.apache.arrow.stream
+    protobuf        asked for by the header Accept: application/x-protobuf; what our remote SDK reads
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastserve.errors import NotSupportedError, StoreTimeoutError
 from fastserve.feature_store import FeatureStore
 from fastserve.response import OnlineResponse
 from fastserve.server.answers import Answer
-from fastserve.server.body import GetOnlineFeaturesRequest, parse_body
+from fastserve.server.body import GetOnlineFeaturesRequest, parse_body, with_binary
 from fastserve.server.limits import Life
 
-__all__ = ["ARROW", "READ_PATH", "Head", "Headers", "Reads"]
+__all__ = ["ARROW", "PROTOBUF", "READ_PATH", "Head", "Headers", "Reads"]
 
 READ_PATH = "/get-online-features"
 ARROW = "application/vnd.apache.arrow.stream"
+PROTOBUF = "application/x-protobuf"
 
+Columns = Mapping[str, Any]
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -35,30 +38,31 @@ class Head:
         headers: all of them, names in lower case.
         content_type: of the body.
         timeout: X-Request-Timeout-Ms, as it came.
-        wants_arrow: the answer is to be an Arrow stream.
+        wanted: the media type that the answer is to have: ARROW, PROTOBUF, or "" for JSON.
     """
 
-    __slots__ = ("content_type", "headers", "timeout", "wants_arrow")
+    __slots__ = ("content_type", "headers", "timeout", "wanted")
 
     def __init__(self, headers: Headers):
         self.headers = list(headers)
         self.content_type = self.get(b"content-type")
         self.timeout = self.get(b"x-request-timeout-ms")
         accept = self.get(b"accept")
-        self.wants_arrow = accept is not None and _prefers_arrow(accept)
+        self.wanted = _preferred(accept) if accept is not None else ""
 
     def get(self, name: bytes) -> str | None:
         """Return the first header of a name, in lower case."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
 
 
-def _prefers_arrow(accept: str) -> bool:
-    """Whether a client takes an Arrow stream, and JSON no more gladly; what it does not name is JSON."""
-    weights = {ARROW: 0.0, "application/json": 0.0}
+def _preferred(accept: str) -> str:
+    """Return the media type that a client takes most gladly, "" for JSON, which anything else is that it names."""
+    weights = {PROTOBUF: 0.0, ARROW: 0.0, "application/json": 0.0}
     for item in accept.lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         weights[name] = _weight(parameters)
-    return weights[ARROW] > 0 and weights[ARROW] >= weights["application/json"]
+    best = max((PROTOBUF, ARROW), key=lambda name: weights[name])
+    return best if 0 < weights[best] >= weights["application/json"] else ""
 
 
 def _weight(parameters: list[str]) -> float:
@@ -82,25 +86,28 @@ class Reads:
         with self.life:
             timeout = self.life.limits.deadline(head.timeout)
             request = parse_body(body, head.content_type, GetOnlineFeaturesRequest)
-            self.life.limits.check_entities(request.entities)
+            entities = with_binary(request.entities, request.binary_entities)
+            self.life.limits.check_entities(entities)
             try:
-                found = await asyncio.wait_for(self._read(request), timeout)
+                found = await asyncio.wait_for(self._read(request, entities), timeout)
             except asyncio.TimeoutError as exc:
                 raise StoreTimeoutError(f"no answer within {timeout:g} seconds") from exc
             return await self._encode(found, request, head)
 
-    async def _read(self, request: GetOnlineFeaturesRequest) -> OnlineResponse:
+    async def _read(self, request: GetOnlineFeaturesRequest, entities: Columns) -> OnlineResponse:
         store = self.store
         return await store.get_online_features_async(
             store.get_feature_service(request.feature_service) if request.feature_service else request.features,
-            request.entities,
+            entities,
             request.full_feature_names,
             request.include_feature_view_version_metadata,
         )
 
     async def _encode(self, found: OnlineResponse, request: GetOnlineFeaturesRequest, head: Head) -> Answer:
         """Return the answer that carries these features."""
-        if head.wants_arrow:
+        if head.wanted == PROTOBUF:
+            return Answer(found.to_protobuf(), media_type=PROTOBUF)
+        if head.wanted == ARROW:
             # On a thread: the first one loads pyarrow, and large ones are what it is for.
             return Answer(await asyncio.to_thread(_arrow_stream, found), media_type=ARROW)
         return Answer(found.to_compact_json() if request.compact else found.to_json())

@@ -25,6 +25,7 @@ from fastserve.server.body import (
     MaterializeRequest,
     PushFeaturesRequest,
     WriteToFeatureStoreRequest,
+    with_binary,
 )
 from fastserve.writing import MaterializationRunningError, parse_time
 
@@ -74,8 +75,9 @@ async def push(request: Request) -> Response:
     """POST /push."""
     body = await body_of(request, PushFeaturesRequest)
     store: FeatureStore = request.app.state.store
+    rows = with_binary(body.df, body.binary)
     with request.app.state.life:
-        await store.push_async(body.push_source_name, body.df, body.allow_registry_cache, body.to)
+        await store.push_async(body.push_source_name, rows, body.allow_registry_cache, body.to)
     return Response()
 
 
@@ -84,9 +86,10 @@ async def write_to_online_store(request: Request) -> Response:
     """POST /write-to-online-store."""
     body = await body_of(request, WriteToFeatureStoreRequest)
     store: FeatureStore = request.app.state.store
+    rows = with_binary(body.df, body.binary)
     with request.app.state.life:
         await store.write_to_online_store_async(
-            body.feature_view_name, body.df, allow_registry_cache=body.allow_registry_cache
+            body.feature_view_name, rows, allow_registry_cache=body.allow_registry_cache
         )
     return json_answer(b"null")
 

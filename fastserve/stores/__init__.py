@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastserve.config import Config, RedisConfig, SqliteConfig
+from fastserve.config import Config, RedisConfig, RemoteConfig, SqliteConfig
 from fastserve.errors import ConfigError, NotSupportedError
 from fastserve.stores.base import Store
 
@@ -32,6 +32,9 @@ def open_store(config: Config) -> Store:
         from fastserve.stores.sqlite import SqliteStore
 
         return SqliteStore(store.path, config.project)
-    if store is None:
-        raise ConfigError("online_store: none is configured, so there is nothing to read from")
-    raise NotSupportedError(f"online_store.type: {store.type} is not supported")
+    if isinstance(store, RemoteConfig):
+        from fastserve.stores.remote import RemoteStore
+        from fastserve.stores.remote_auth import token_of
+
+        return RemoteStore(store, config.fastserve.remote_timeout_seconds, token_of(config.auth))
+    raise ConfigError("online_store: none is configured, so there is nothing to read from")

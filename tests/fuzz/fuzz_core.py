@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from fastserve import _core
 from fastserve.errors import DecodeError
 from tests import goldens, reference
-from tests.core.requests import Request, every_type, frame_reply, typical
+from tests.core.requests import every_type, frame_reply, typical
 from tests.fuzz import vectors
 from tests.hostile import mutated
 
@@ -46,6 +46,7 @@ TIMESTAMPS = [
 VALUE_TYPES = [0, *range(1, 9), *range(11, 49), 99, 2**32 - 1]
 REQUESTS = [typical(Random(1), 2, n_views=1), typical(Random(2), 2, n_views=1), every_type()]
 REPLIES = [request.replies() for request in REQUESTS] + [frame_reply([None] * 9) * 2]
+ANSWERS = [_core.answer_bytes(request.filled(), versions) for request in REQUESTS for versions in (False, True)]
 COLUMN_TYPES = [
     (_core.fixed_column, range(3, 9)),
     (_core.text_column, (1, 2, 30, 31, 32, 36, 37, 44, 47)),
@@ -113,7 +114,19 @@ def fuzz_replies(rand: Random) -> None:
             batch.feed(data[cut:])
         elif batch.feed_from(data, 0, cut, batch.asked) < 0:
             batch.feed_from(data, cut, len(data), batch.asked)
-    emit_all(batch, request)
+    emit_all(batch, request.plan)
+
+
+def fuzz_answer(rand: Random) -> None:
+    """read_answer of broken bytes, and every form of what it accepts."""
+    data = mutated(rand, ANSWERS)
+    try:
+        plan = _core.answer_plan(_core.answer_head(data))
+        batch = _core.read_answer(plan, data)
+    except DecodeError as error:
+        check(0 <= error.offset <= len(data), f"offset {error.offset} of {data.hex()}")
+        return
+    emit_all(batch, plan)
 
 
 def fuzz_cells(rand: Random) -> None:
@@ -126,10 +139,10 @@ def fuzz_cells(rand: Random) -> None:
             samples = TIMESTAMPS if field == fields[-1] else VALUES
             if rand.random() < 0.9:
                 batch.put(0, entity, field, mutated(rand, samples) if rand.random() < 0.3 else rand.choice(samples))
-    emit_all(batch, request)
+    emit_all(batch, request.plan)
 
 
-def emit_all(batch: _core.Batch, request: Request) -> None:
+def emit_all(batch: _core.Batch, plan: _core.ReadPlan) -> None:
     """Every form of the answer; errors must say where in the store the broken bytes are."""
     emitters: list[Callable[[], object]] = [
         partial(_core.python_columns, batch, True),
@@ -137,7 +150,7 @@ def emit_all(batch: _core.Batch, request: Request) -> None:
         partial(_core.proto_response, batch, True),
         partial(_core.statuses, batch),
     ]
-    for slot in request.plan.outputs:
+    for slot in plan.outputs:
         columns = [column for column, types in COLUMN_TYPES if slot.value_type in types]
         emitters += [partial(column, batch, slot) for column in [*columns, _core.event_time_column, _core.slot_values]]
     for emit in emitters:
@@ -154,6 +167,7 @@ def check(condition: bool, message: str) -> None:
 
 TARGETS: list[Callable[[Random], None]] = [
     *(fuzz_value, fuzz_value, fuzz_value, fuzz_key, fuzz_timestamp, fuzz_encode, fuzz_replies, fuzz_cells),
+    fuzz_answer,
     *vectors.TARGETS,
 ]
 

@@ -21,8 +21,15 @@ from fastserve.server.openapi import (
     docs_page,
     openapi_document,
 )
-from fastserve.server.read import ARROW, READ_PATH
+from fastserve.server.read import ARROW, PROTOBUF, READ_PATH
 from tests import goldens
+
+OURS = {
+    "GetOnlineFeaturesRequest": ("compact", "binary_entities"),
+    "PushFeaturesRequest": ("binary",),
+    "WriteToFeatureStoreRequest": ("binary",),
+}
+"""Fields of bodies that Feast does not have."""
 
 
 def bare(schema: Any, names: bool = False) -> Any:
@@ -49,13 +56,16 @@ def without_ours(document: dict[str, Any]) -> dict[str, Any]:
                 assert {"type": "string"} in responses["422"]["content"]["application/json"]["schema"]["anyOf"]
                 responses["422"]["content"]["application/json"]["schema"] = validation
             if path == READ_PATH:
-                del operation["parameters"], responses["200"]["content"][ARROW]
+                del operation["parameters"], responses["200"]["content"][ARROW], responses["200"]["content"][PROTOBUF]
                 del operation["requestBody"]["content"]["application/json"]["examples"]
                 json_form = responses["200"]["content"]["application/json"]
                 json_form["schema"] = json_form["schema"]["anyOf"][0]
                 del json_form["examples"]
     schemas = document["components"]["schemas"]
-    del schemas["CompactFeaturesResponse"], schemas["GetOnlineFeaturesRequest"]["properties"]["compact"]
+    del schemas["CompactFeaturesResponse"]
+    for form, names in OURS.items():
+        for name in names:
+            del schemas[form]["properties"][name]
     return document
 
 

@@ -1,0 +1,67 @@
+"""Which form of an answer a header Accept asks for; the forms themselves are in test_app.py and test_fastlane.py."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from fastserve.server.read import ARROW, PROTOBUF, Head
+from tests import reference
+
+Response = reference.message_class("feast.serving.GetOnlineFeaturesResponse")
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        (None, ""),
+        ("", ""),
+        ("*/*", ""),
+        (JSON, ""),
+        ("text/html", ""),
+        (ARROW, ARROW),
+        (PROTOBUF, PROTOBUF),
+        (PROTOBUF.upper(), PROTOBUF),
+        (f"{PROTOBUF}, {JSON};q=0.5", PROTOBUF),
+        (f"{JSON}, {PROTOBUF};q=0.5", ""),
+        (f"{JSON};q=0.1,{ARROW};q=0.2", ARROW),
+        (f"{ARROW};q=0.2,{PROTOBUF};q=0.3", PROTOBUF),
+        (f"{ARROW}, {PROTOBUF};q=0", ARROW),
+        (f"{PROTOBUF};q=x", ""),
+        (f"{PROTOBUF};v=1;q=0.4", PROTOBUF),
+    ],
+)
+def test_the_form_that_is_asked_for(accept: str | None, wanted: str) -> None:
+    headers = [] if accept is None else [(b"accept", accept.encode())]
+    assert Head(headers).wanted == wanted
+
+
+def test_an_answer_as_protobuf(redis_client: httpx.Client) -> None:
+    body = {"features": ["customer_profile:age"], "entities": {"customer_id": ["C1", "C2"]}}
+    answer = redis_client.post("/get-online-features", json=body, headers={"Accept": PROTOBUF})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, PROTOBUF)
+    message = Response.FromString(answer.content)
+    assert list(message.metadata.feature_names.val) == ["customer_id", "age"]
+    assert [value.int32_val for value in message.results[1].values] == [41, 29]
+
+
+def test_an_error_names_its_class(redis_client: httpx.Client) -> None:
+    body = {"features": ["customer_profile:age"], "entities": {"customer_id": [None]}}
+    answer = redis_client.post("/get-online-features", json=body)
+    assert (answer.status_code, answer.headers["x-fastserve-error"]) == (422, "EntityError")
+    assert '"row": 0' in answer.headers["x-fastserve-error-fields"]
+
+
+def test_entities_of_bytes(redis_client: httpx.Client) -> None:
+    # No view of the bank has such a key: that the bytes arrive is seen by what refuses them.
+    body = {"features": ["customer_profile:age"], "entities": {}, "binary_entities": {"customer_id": ["QzE="]}}
+    answer = redis_client.post("/get-online-features", json=body)
+    assert answer.status_code == 422 and "STRING expected, got bytes" in answer.text
+
+
+def test_base64_that_is_none(redis_client: httpx.Client) -> None:
+    body = {"features": ["customer_profile:age"], "entities": {}, "binary_entities": {"customer_id": ["Q"]}}
+    answer = redis_client.post("/get-online-features", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "binary"]
