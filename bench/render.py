@@ -34,6 +34,18 @@ Client and redis-server have {placement}:
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 """
 
+SERVING = """
+## The server, all 48 features, one worker
+
+| entities | connections | fastserve, requests/s | Feast | fastserve / Feast | CPU s of 1,000 requests: fastserve | Feast | Feast / fastserve | p99, ms: fastserve | Feast | Feast / fastserve | of the echo |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+
+SERVING_TAIL = """
+wrk on one core beside Redis, the server on the other. CPU is that of the server's processes. The echo is the same fast lane,
+answering with ready bytes of the same size; the last column is the share of its requests/s.
+"""
+
 WRITES = """
 The floor is the very commands that fastserve sends (EVALSHA of the script that lets only newer rows in), framed beforehand
 and pipelined over a bare socket. Materialize reads a Parquet file, picks the latest row of each key, encodes and writes.
@@ -62,8 +74,8 @@ HMGET the floor itself is higher, by what Redis takes to search 54 fields one by
 
 | path | what |
 | --- | --- |
-| `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look, `--only reads` or `--only writes` |
-| `reading.py`, `async_reading.py`, `writing.py`, `harness.py` | what is measured; what they share |
+| `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look, `--only reads`, `writes` or `serving` |
+| `reading.py`, `async_reading.py`, `serving.py`, `writing.py`, `harness.py` | what is measured; what they share |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
 | `micro/` | pytest-benchmark: each hot function beside the same work done with protobuf and plain Python (`tests/reference.py`) |
 | `render.py`, `results.json` | this page and its figures |
@@ -114,6 +126,23 @@ def micro_section(micro: list[dict[str, Any]]) -> str:
     return "".join(lines)
 
 
+def serving_section(found: dict[str, Any]) -> str:
+    lines = [SERVING]
+    for entities, by_connections in found.items():
+        for connections, one in by_connections.items():
+            ours, feast, echo = one["fastserve"], one["feast"], one["echo"]
+            rate, cpu, tail = "requests_per_second", "cpu_per_1000", "p99_ms"
+            cells = [
+                *(entities, connections),
+                *(f"{ours[rate]:,.0f}", f"{feast[rate]:,.1f}", f"{ours[rate] / feast[rate]:.0f}"),
+                *(f"{ours[cpu]:.3f}", f"{feast[cpu]:.2f}", f"{feast[cpu] / ours[cpu]:.0f}"),
+                *(f"{ours[tail]:.1f}", f"{feast[tail]:,.1f}", f"{feast[tail] / ours[tail]:.0f}"),
+                f"{ours[rate] / echo[rate]:.2f}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines) + SERVING_TAIL
+
+
 def writes_section(found: dict[str, Any]) -> str:
     lines = [
         "\n## Writing to Redis, 8 features a row\n\n",
@@ -160,6 +189,8 @@ def main() -> None:
         text += micro_section(results["micro"])
     if "flat" in results:
         text += flat_section(results["flat"])
+    if "serving" in results:
+        text += serving_section(results["serving"])
     if "writes" in results:
         text += writes_section(results["writes"])
     (BENCH / "README.md").write_text(text + TAIL)

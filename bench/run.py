@@ -1,6 +1,6 @@
 """`make bench`: fastserve beside Feast and beside the bare socket, in interleaved rounds of one run.
 
-    bench/run.py [--only reads|writes] [--rounds N] [--entities-stored N] [--flat CALLS] [--write]
+    bench/run.py [--only reads|writes|serving] [--rounds N] [--seconds N] [--entities-stored N] [--flat CALLS] [--write]
 
 `--write` puts the figures into bench/results.json and bench/README.md; those of a part that was not run stay.
 """
@@ -22,6 +22,7 @@ from typing import Any
 from async_reading import async_reads
 from harness import BENCH, feast_python, redis_server, run
 from reading import flat, micro, reads
+from serving import serving
 from writing import writes
 
 
@@ -54,10 +55,18 @@ def bench_reads(feast: str, options: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
+def bench_serving(feast: str, options: argparse.Namespace) -> dict[str, Any]:
+    with redis_server() as (port, redis), tempfile.TemporaryDirectory() as temporary:
+        folder, stored = Path(temporary), options.entities_stored
+        run([feast, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(stored)], folder)
+        return serving(feast, folder, redis, stored, options.rounds, options.seconds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["reads", "writes"])
+    parser.add_argument("--only", choices=["reads", "writes", "serving"])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=5, help="of one measurement of a server")
     parser.add_argument("--entities-stored", type=int, default=2000)
     parser.add_argument("--flat", type=int, default=0, metavar="CALLS")
     parser.add_argument("--write", action="store_true")
@@ -66,9 +75,11 @@ def main() -> None:
     file = BENCH / "results.json"
     results: dict[str, Any] = json.loads(file.read_text()) if options.only else {}
     results["machine"] = machine()
-    if options.only != "writes":
+    if options.only in (None, "reads"):
         results.update(bench_reads(feast, options))
-    if options.only != "reads":
+    if options.only in (None, "serving"):
+        results["serving"] = bench_serving(feast, options)
+    if options.only in (None, "writes"):
         results["writes"] = writes(feast, max(options.rounds // 2, 1))
     if options.write:
         file.write_text(json.dumps(results, indent=1) + "\n")

@@ -19,7 +19,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.math cimport NAN, fabs, isfinite, isnan, rint
+from libc.math cimport NAN, isfinite, isnan, rint
 from libc.stdint cimport (
     INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 )
@@ -42,6 +42,7 @@ from fastserve.errors import DecodeError, EncodeError, EntityError, VectorStaleE
 import_datetime()
 
 include "_core_bytes.pxi"    # Cursor (bounded reads), Sink (growing buffer), varints, decimal text, JSON text
+include "_core_double.pxi"   # double -> text
 include "_core_value.pxi"    # feature Value: wire bytes -> Python, wire bytes -> JSON
 include "_core_encode.pxi"   # feature Value: Python -> wire bytes
 include "_core_key.pxi"      # entity keys: serialise, deserialise, prefix; hash field ids

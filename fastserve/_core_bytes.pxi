@@ -16,8 +16,6 @@ cdef extern from "Python.h":
     # Declared anew so that a failure can be turned into a DecodeError without a try block on the hot path.
     PyObject* raw_decode_utf8 "PyUnicode_DecodeUTF8" (const char*, Py_ssize_t, const char*)
     void PyErr_Clear()
-    char* PyOS_double_to_string(double, char, int, int, int*) except NULL
-    int Py_DTSF_ADD_DOT_0
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) except NULL
 
 cdef extern from *:
@@ -336,43 +334,11 @@ cdef int put_json_str(Sink out, str text) except -1:
     return put_json_text(out, <const uint8_t*>p, n)
 
 
-cdef bint put_short_decimal(Sink out, double value) except -1:
-    """Append `value` if it has at most 6 decimals and 15 digits; False, with nothing appended, if not.
-
-    No two texts of at most 15 digits stand for one double, so a text that reads back as `value` is the shortest one.
-    """
-    cdef double size = fabs(value), power = 1
-    cdef int64_t number
-    cdef uint32_t decimals = 0
-    if not 1e-4 <= size < 1e15:
-        return False
-    while rint(size * power) / power != size:
-        power *= 10
-        decimals += 1
-        if decimals > 6 or size * power >= 1e15:
-            return False
-    number = <int64_t>rint(size * power)
-    if value < 0:
-        out.put_byte(c'-')
-    out.put_decimal(number // <int64_t>power)
-    out.put_byte(c'.')
-    out.put_digits(<uint32_t>(number % <int64_t>power), max(decimals, 1))
-    return True
-
-
 cdef int put_json_double(Sink out, double value) except -1:
     """Append the shortest text that reads back as `value`; the non-finite ones as Feast spells them."""
-    cdef char* text
-    if put_short_decimal(out, value):
-        return 0
-    if not isfinite(value):
-        return out.put_bytes(b'"NaN"' if isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"')
-    text = PyOS_double_to_string(value, c'r', 0, Py_DTSF_ADD_DOT_0, NULL)
-    try:
-        out.put(text, strlen(text))
-    finally:
-        PyMem_Free(text)
-    return 0
+    if isfinite(value):
+        return put_double(out, value)
+    return out.put_bytes(b'"NaN"' if isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"')
 
 
 cdef int put_json_time(Sink out, int64_t micros) except -1:
