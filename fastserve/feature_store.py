@@ -277,6 +277,11 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
 
     # The same in steps, for servers.
 
+    @property
+    def reads_in_steps(self) -> bool:
+        """Whether the methods below can be used: not where another server answers."""
+        return self._remote is None
+
     def begin_read(self, features: Features, entity_rows: object, full_feature_names: bool = False) -> Batch:
         """Return what is to be read; no I/O. Arguments and errors as those of `get_online_features`."""
         serving = self._serving

@@ -90,7 +90,7 @@ class OnlineResponse:
         return GetOnlineFeaturesResponse.FromString(self.to_proto_bytes())
 
     def to_proto_bytes(self) -> bytes:
-        """Return the bytes of `proto`."""
+        """Return the bytes of `proto`; those of `to_protobuf` say more."""
         return _core.proto_response(self._batch, self._versions)
 
     @property

@@ -96,7 +96,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         "server",
         "writing",
     },
-    "server": CORE | {"_version", "config", "feature_store", "response", "writing"},
+    "server": CORE | {"_version", "config", "feature_store", "model", "response", "stores.base", "writing"},
     "cli": frozenset(
         {
             "_version",

@@ -15,10 +15,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastserve.errors import BodyTooLargeError
+from fastserve._core import Batch
+from fastserve.errors import BodyTooLargeError, VectorError
 from fastserve.server.answers import Answer, answer_of_failure
+from fastserve.server.body import GetOnlineFeaturesRequest
 from fastserve.server.protocol import ANSWERING, BODY, IDLE, HttpProtocol
 from fastserve.server.read import READ_PATH, Head, Reads
+from fastserve.stores.base import PendingRead
 
 __all__ = ["READS", "FastLane"]
 
@@ -41,20 +44,47 @@ class _Unwatched:
 
 
 class ReadCycle:
-    """A read request of a connection, from its headers to its answer. The attributes are those that uvicorn uses."""
+    """A read request of a connection, from its headers to its answer. Some attributes are those that uvicorn uses.
 
-    __slots__ = ("body", "disconnected", "head", "keep_alive", "more_body", "response_complete", "task")
+    Attributes:
+        is_counted: as one of the requests at hand.
+        pending: what can be cancelled.
+    """
+
+    __slots__ = (
+        *("batch", "body", "disconnected", "head", "is_counted", "keep_alive", "more_body", "pending", "protocol"),
+        *("request", "response_complete"),
+    )
 
     message_event = _Unwatched()
 
-    def __init__(self, head: Head, keep_alive: bool):
+    request: GetOnlineFeaturesRequest
+    batch: Batch
+
+    def __init__(self, protocol: FastLane, head: Head, keep_alive: bool):
+        self.protocol = protocol
         self.head = head
         self.keep_alive = keep_alive
         self.body = bytearray()
         self.more_body = True
         self.response_complete = False
         self.disconnected = False
-        self.task: asyncio.Task[Answer] | None = None
+        self.is_counted = False
+        self.pending: PendingRead | asyncio.Task[Answer] | None = None
+
+    def filled(self, exc: BaseException | None) -> None:
+        """Take the batch back from the store."""
+        self.protocol.finish(self, exc)
+
+    def answered(self, task: asyncio.Task[Answer]) -> None:
+        """Take the answer of a read that took a task."""
+        if task.cancelled():
+            return
+        exc = task.exception()
+        if exc is None:
+            self.protocol.send(self, task.result())
+        else:
+            self.protocol.fail(self, exc)
 
 
 class KnownHead:
@@ -84,7 +114,7 @@ class FastLane(HttpProtocol):
             end = data.find(END) + 4
             known = self.known.get(data[:end])
             if known is not None and not self.is_one_too_many:
-                self.cycle = self.running = ReadCycle(known.head, keep_alive=True)
+                self.cycle = self.running = ReadCycle(self, known.head, keep_alive=True)
                 self._take(known, data[end:])
             else:
                 self.raw_head = data[:end] if 4 < end <= HEAD_BYTES else b""
@@ -124,7 +154,7 @@ class FastLane(HttpProtocol):
             super().begin()
             return
         head = Head(self.headers)
-        self.cycle = self.running = ReadCycle(head, self.parser.should_keep_alive())
+        self.cycle = self.running = ReadCycle(self, head, self.parser.should_keep_alive())
         if raw and self.cycle.keep_alive and (length := head.get(b"content-length")):
             self._remember(raw, KnownHead(head, int(length)))
 
@@ -157,27 +187,67 @@ class FastLane(HttpProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        if type(self.cycle) is ReadCycle and self.phase == ANSWERING and self.cycle.task is None:
-            self._start(self.cycle, bytes(self.cycle.body))
+        cycle = self.cycle
+        if type(cycle) is ReadCycle and self.phase == ANSWERING:
+            self._start(cycle, bytes(cycle.body))
 
     # --- what is answered ---
 
     def _start(self, cycle: ReadCycle, body: bytes) -> None:
-        cycle.task = self.loop.create_task(self.reads.answer(body, cycle.head))
-        self.tasks.add(cycle.task)  # type: ignore[arg-type]
-        cycle.task.add_done_callback(lambda task: self._finish(cycle, task))
+        """Begin to read."""
+        reads = self.reads
+        try:
+            self.life.enter()
+            cycle.is_counted = True
+            cycle.request = request = reads.parse(body, cycle.head)
+            timeout = self.limits.deadline(cycle.head.timeout)
+            if cycle.head.wanted or not reads.store.reads_in_steps:
+                self._take_a_task(cycle)
+                return
+            cycle.batch = batch = reads.begin(request)
+            if batch.plan.transforms:
+                self._take_a_task(cycle)
+            else:
+                cycle.pending = reads.store.submit_read(batch, self.loop, cycle.filled, timeout)
+        except VectorError:
+            self._take_a_task(cycle)
+        except Exception as exc:
+            self.fail(cycle, exc)
 
-    def _finish(self, cycle: ReadCycle, task: asyncio.Task[Answer]) -> None:
-        self.tasks.discard(task)
-        if task.cancelled() or cycle.disconnected:
+    def finish(self, cycle: ReadCycle, fault: BaseException | None) -> None:
+        """Answer with what was read, or with what went wrong."""
+        cycle.pending = None
+        if fault is not None:
+            self.fail(cycle, fault)
             return
-        exc = task.exception()
-        if exc is None:
-            self._send(cycle, task.result())
-        elif isinstance(exc, Exception):
-            self._send(cycle, answer_of_failure(exc, f"POST {READ_PATH}"))
+        try:
+            answer = self.reads.finish(cycle.request, cycle.batch)
+        except VectorError:
+            # There may be others by now.
+            self._take_a_task(cycle)
+        except Exception as exc:
+            self.fail(cycle, exc)
+        else:
+            self.send(cycle, answer)
 
-    def _send(self, cycle: ReadCycle, answer: Answer) -> None:
+    def _take_a_task(self, cycle: ReadCycle) -> None:
+        """Answer a read that needs more than the store: somebody's code, pyarrow, other vectors."""
+        cycle.pending = task = self.loop.create_task(self.reads.answer_request(cycle.request, cycle.head))
+        self.tasks.add(task)  # type: ignore[arg-type]
+        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(cycle.answered)
+
+    def fail(self, cycle: ReadCycle, exc: BaseException) -> None:
+        """Answer with what went wrong."""
+        if not isinstance(exc, Exception):
+            raise exc
+        self.send(cycle, answer_of_failure(exc, f"POST {READ_PATH}"))
+
+    def send(self, cycle: ReadCycle, answer: Answer) -> None:
+        """Write an answer, and go on with what came meanwhile."""
+        self._uncount(cycle)
+        if cycle.disconnected:
+            return
         is_last = self.is_last or self.life.draining or not cycle.keep_alive
         self.transport.write(self.headed(answer, is_last))
         cycle.response_complete = True
@@ -190,7 +260,15 @@ class FastLane(HttpProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def _uncount(self, cycle: ReadCycle) -> None:
+        if cycle.is_counted:
+            cycle.is_counted = False
+            self.life.leave()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if isinstance(self.running, ReadCycle) and self.running.task is not None:
-            self.running.task.cancel()
+        cycle = self.running
+        if isinstance(cycle, ReadCycle) and cycle.pending is not None:
+            cycle.pending.cancel()
+            cycle.pending = None
+            self._uncount(cycle)

@@ -11,11 +11,13 @@ The answer has one of these forms:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from fastserve._core import Batch
 from fastserve.errors import NotSupportedError, StoreTimeoutError
 from fastserve.feature_store import FeatureStore
+from fastserve.model import FeatureService
 from fastserve.response import OnlineResponse
 from fastserve.server.answers import Answer
 from fastserve.server.body import GetOnlineFeaturesRequest, parse_body, with_binary
@@ -27,7 +29,6 @@ READ_PATH = "/get-online-features"
 ARROW = "application/vnd.apache.arrow.stream"
 PROTOBUF = "application/x-protobuf"
 
-Columns = Mapping[str, Any]
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -84,32 +85,56 @@ class Reads:
     async def answer(self, body: bytes, head: Head) -> Answer:
         """Return the answer to a body. Raises what `answer_of_failure` answers."""
         with self.life:
-            timeout = self.life.limits.deadline(head.timeout)
-            request = parse_body(body, head.content_type, GetOnlineFeaturesRequest)
-            entities = with_binary(request.entities, request.binary_entities)
-            self.life.limits.check_entities(entities)
-            try:
-                found = await asyncio.wait_for(self._read(request, entities), timeout)
-            except asyncio.TimeoutError as exc:
-                raise StoreTimeoutError(f"no answer within {timeout:g} seconds") from exc
-            return await self._encode(found, request, head)
+            request = self.parse(body, head)
+            return await self.answer_request(request, head)
 
-    async def _read(self, request: GetOnlineFeaturesRequest, entities: Columns) -> OnlineResponse:
-        store = self.store
-        return await store.get_online_features_async(
-            store.get_feature_service(request.feature_service) if request.feature_service else request.features,
-            entities,
-            request.full_feature_names,
-            request.include_feature_view_version_metadata,
-        )
+    def parse(self, body: bytes, head: Head) -> GetOnlineFeaturesRequest:
+        """Return what a body asks for. Raises BodyError, UnreadableBody, TooManyEntitiesError."""
+        request = parse_body(body, head.content_type, GetOnlineFeaturesRequest)
+        if request.binary_entities:
+            request.entities = dict(with_binary(request.entities, request.binary_entities))
+        self.life.limits.check_entities(request.entities)
+        return request
 
-    async def _encode(self, found: OnlineResponse, request: GetOnlineFeaturesRequest, head: Head) -> Answer:
-        """Return the answer that carries these features."""
+    async def answer_request(self, request: GetOnlineFeaturesRequest, head: Head) -> Answer:
+        """Return the answer to a request, whatever it needs. Raises what `answer_of_failure` answers."""
+        timeout = self.life.limits.deadline(head.timeout)
+        try:
+            found = await asyncio.wait_for(self._read(request), timeout)
+        except asyncio.TimeoutError as exc:
+            raise StoreTimeoutError(f"no answer within {timeout:g} seconds") from exc
         if head.wanted == PROTOBUF:
             return Answer(found.to_protobuf(), media_type=PROTOBUF)
         if head.wanted == ARROW:
             # On a thread: the first one loads pyarrow, and large ones are what it is for.
             return Answer(await asyncio.to_thread(_arrow_stream, found), media_type=ARROW)
+        return self.encode(found, request)
+
+    async def _read(self, request: GetOnlineFeaturesRequest) -> OnlineResponse:
+        return await self.store.get_online_features_async(
+            self.features(request),
+            request.entities,
+            request.full_feature_names,
+            request.include_feature_view_version_metadata,
+        )
+
+    # The same in steps, for reads that need nothing but the store.
+
+    def begin(self, request: GetOnlineFeaturesRequest) -> Batch:
+        """Return what is to be read. Raises as `FeatureStore.begin_read`."""
+        return self.store.begin_read(self.features(request), request.entities, request.full_feature_names)
+
+    def finish(self, request: GetOnlineFeaturesRequest, batch: Batch) -> Answer:
+        """Return the answer that carries what was read. Raises as `FeatureStore.finish_read`."""
+        return self.encode(self.store.finish_read(batch, request.include_feature_view_version_metadata), request)
+
+    def features(self, request: GetOnlineFeaturesRequest) -> FeatureService | list[str]:
+        """Return what is asked for. Raises FeatureServiceNotFoundException."""
+        service = request.feature_service
+        return self.store.get_feature_service(service) if service else request.features
+
+    def encode(self, found: OnlineResponse, request: GetOnlineFeaturesRequest) -> Answer:
+        """Return the answer that carries these features, as JSON."""
         return Answer(found.to_compact_json() if request.compact else found.to_json())
 
 
