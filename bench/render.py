@@ -74,8 +74,8 @@ HMGET the floor itself is higher, by what Redis takes to search 54 fields one by
 
 | path | what |
 | --- | --- |
-| `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look, `--only reads`, `writes` or `serving` |
-| `reading.py`, `async_reading.py`, `serving.py`, `writing.py`, `harness.py` | what is measured; what they share |
+| `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look, `--only reads`, `writes`, `serving` or `vectors` |
+| `reading.py`, `async_reading.py`, `serving.py`, `writing.py`, `vectors.py`, `harness.py` | what is measured; what they share |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
 | `micro/` | pytest-benchmark: each hot function beside the same work done with protobuf and plain Python (`tests/reference.py`) |
 | `render.py`, `results.json` | this page and its figures |
@@ -169,6 +169,30 @@ def writes_section(found: dict[str, Any]) -> str:
     )
 
 
+def vectors_section(found: dict[str, Any]) -> str:
+    lines = [
+        "\n## Precomputed vectors of all 48 features\n\n",
+        "Feast reads vectors of its own, with full names; the floors are one MGET of the packed vectors, and one HMGET of each "
+        "of Feast's, over a bare socket. A core each.\n\n",
+        "| entities | floor, us | packed, `to_dict` | x floor | Feast / that | packed, `to_numpy` | x floor | Feast / that "
+        "| Feast's vectors by fastserve, `to_dict` | x their floor | Feast |\n" + "| ---: " * 11 + "|\n",
+    ]
+    for entities, one in found["reads"].items():
+        wall = {name: each["wall"] for name, each in one.items()}
+        cells = [entities, micros(wall["floor"])]
+        for name in ("packed", "numpy"):
+            cells += [micros(wall[name]), f"{wall[name] / wall['floor']:.2f}", f"{wall['feast'] / wall[name]:.0f}"]
+        cells += [micros(wall["blobs"]), f"{wall['blobs'] / wall['blobs_floor']:.2f}", micros(wall["feast"])]
+        lines.append(f"| {' | '.join(map(str, cells))} |\n")
+    build, memory = found["build"], found["memory"]
+    return "".join(lines) + (
+        f"\nA build from the hashes makes {found['stored'] / build['fastserve']:,.0f} vectors a second, Feast's "
+        f"{found['stored'] / build['feast']:,.0f} ({build['feast'] / build['fastserve']:.0f} times). An entity's hash and packed "
+        f"vector take {memory['packed']:,.0f} bytes of Redis, Feast's hash with its vector in it {memory['feast']:,.0f} "
+        f"({memory['packed'] / memory['feast']:.2f} of that is ours).\n"
+    )
+
+
 def flat_section(found: dict[str, float]) -> str:
     return (
         f"\n## Flat\n\nOver {found['calls']:,.0f} calls for one entity, in blocks of 10,000: median of the first block "
@@ -191,6 +215,8 @@ def main() -> None:
         text += flat_section(results["flat"])
     if "serving" in results:
         text += serving_section(results["serving"])
+    if "vectors" in results:
+        text += vectors_section(results["vectors"])
     if "writes" in results:
         text += writes_section(results["writes"])
     (BENCH / "README.md").write_text(text + TAIL)

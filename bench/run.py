@@ -1,6 +1,7 @@
 """`make bench`: fastserve beside Feast and beside the bare socket, in interleaved rounds of one run.
 
-    bench/run.py [--only reads|writes|serving] [--rounds N] [--seconds N] [--entities-stored N] [--flat CALLS] [--write]
+    bench/run.py [--only reads|writes|serving|vectors] [--rounds N] [--seconds N] [--entities-stored N]
+                 [--flat CALLS] [--write]
 
 `--write` puts the figures into bench/results.json and bench/README.md; those of a part that was not run stay.
 """
@@ -23,6 +24,7 @@ from async_reading import async_reads
 from harness import BENCH, feast_python, redis_server, run
 from reading import flat, micro, reads
 from serving import serving
+from vectors import vectors
 from writing import writes
 
 
@@ -64,7 +66,7 @@ def bench_serving(feast: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["reads", "writes", "serving"])
+    parser.add_argument("--only", choices=["reads", "writes", "serving", "vectors"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=5, help="of one measurement of a server")
     parser.add_argument("--entities-stored", type=int, default=2000)
@@ -81,6 +83,8 @@ def main() -> None:
         results["serving"] = bench_serving(feast, options)
     if options.only in (None, "writes"):
         results["writes"] = writes(feast, max(options.rounds // 2, 1))
+    if options.only in (None, "vectors"):
+        results["vectors"] = vectors(feast, options.entities_stored, options.rounds)
     if options.write:
         file.write_text(json.dumps(results, indent=1) + "\n")
         subprocess.run([sys.executable, str(BENCH / "render.py")], check=True)

@@ -52,6 +52,7 @@ include "_core_resp.pxi"     # Redis's replies: numbers, texts, errors
 include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
 include "_core_vector.pxi"   # packed vectors: checked, and read in place
 include "_core_feast.pxi"    # Feast's precomputed vectors, both ways
+include "_core_known.pxi"    # Batches of keys that a store gave
 include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
 include "_core_meter.pxi"    # what a server counts: counters, histograms, statuses per view
 include "_core_compact.pxi"  # Batch -> compact JSON, statuses as bytes

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastserve.apply import Key, Options
     from fastserve.changes import Change
     from fastserve.definition import Definition
+    from fastserve.precompute import Vectors
     from fastserve.repo import RepoContents
 
 __all__ = ["AdministrationMixin"]
@@ -47,6 +48,7 @@ class AdministrationMixin:
 
     config: Config
     _store: Store
+    _vectors: Vectors
     _registry: RegistrySource
 
     def _current_snapshot(self) -> Snapshot:
@@ -54,6 +56,10 @@ class AdministrationMixin:
 
     def _adopt(self, snapshot: Snapshot) -> None:
         """Serve what was just written."""
+        raise NotImplementedError
+
+    def _settle_vectors(self, snapshot: Snapshot, changes: list[Change]) -> list[Change]:
+        """Drop the vectors of services that have none any more, and note in changes what is to be built."""
         raise NotImplementedError
 
     # --- applying ---
@@ -128,7 +134,7 @@ class AdministrationMixin:
 
         changes, snapshot = apply(self._registry, self._store, self.config, contents, options)
         self._adopt(snapshot)
-        return changes
+        return self._settle_vectors(snapshot, changes)
 
     def _plan(self, contents: RepoContents, options: Options) -> list[Change]:
         from fastserve.apply import plan_changes
@@ -166,7 +172,9 @@ class AdministrationMixin:
     def _remove(self, keys: Iterable[Key]) -> None:
         from fastserve.apply import remove
 
-        self._adopt(remove(self._registry, self._store, self.config, keys))
+        snapshot, changes = remove(self._registry, self._store, self.config, keys)
+        self._adopt(snapshot)
+        self._settle_vectors(snapshot, changes)
 
     def _named(self, name: str, kinds: Iterable[str]) -> list[tuple[str, Any]]:
         """Return list name and message of the project's definitions of a name, in the order of `kinds`."""
@@ -185,6 +193,8 @@ class AdministrationMixin:
         from fastserve.stored import store_plans
 
         with contextlib.suppress(RegistryNotFoundError):
+            for service in self._vectors.services():
+                self._vectors.drop(service)
             self._store.teardown(store_plans(self.config, self._registry.load().message).values())
         self._forget()
 

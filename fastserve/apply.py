@@ -25,6 +25,8 @@ from fastserve.definition.validate import Registered, validate
 from fastserve.errors import DefinitionError, FeastObjectNotFoundException, RegistryNotFoundError
 from fastserve.infer import check_sources, infer
 from fastserve.model import DUMMY_ENTITY
+from fastserve.plan import feast_obstacle, is_precomputed, plan_options, service_groups
+from fastserve.precompute import forget_views
 from fastserve.registry import RegistrySource, Snapshot, messages
 from fastserve.registry import schema_pb2 as pb
 from fastserve.registry.lists import name_of, project_of
@@ -83,7 +85,9 @@ def plan_changes(
         message.CopyFrom(registry.load().message)
     except RegistryNotFoundError:
         pass  # it would be made
-    return _Edit(message, config, wanted, options).run()
+    changes = _Edit(message, config, wanted, options).run()
+    _check_vectors(message, config)
+    return changes
 
 
 def apply(
@@ -108,18 +112,37 @@ def apply(
     def edit(message: pb.Registry) -> None:
         before = store_plans(config, message)
         changes[:] = _Edit(message, config, wanted, options).run()
+        _check_vectors(message, config)
         if store is not None:
             after = store_plans(config, message)
             store.create(list(after.values()))
-            store.drop([plan for name, plan in before.items() if name not in after])
+            gone = {name: plan for name, plan in before.items() if name not in after}
+            forget_views(store, gone)
+            store.drop(list(gone.values()))
 
     return changes, registry.update(edit, create=True)
 
 
-def remove(registry: RegistrySource, store: Store | None, config: Config, keys: Iterable[Key]) -> Snapshot:
+def remove(
+    registry: RegistrySource, store: Store | None, config: Config, keys: Iterable[Key]
+) -> tuple[Snapshot, list[Change]]:
     """Delete definitions, and what the store has of them. Raises RegistryError, StoreError."""
     options = Options(delete=frozenset(keys), validate=False)
-    return apply(registry, store, config, RepoContents(), options)[1]
+    changes, snapshot = apply(registry, store, config, RepoContents(), options)
+    return snapshot, changes
+
+
+def _check_vectors(message: pb.Registry, config: Config) -> None:
+    """Raise DefinitionError for a service that the configured format of precomputed vectors cannot hold."""
+    if config.fastserve.vector_format != "feast":
+        return
+    snapshot = build_snapshot(message, config.project, None)
+    for service in snapshot.feature_services.values():
+        if is_precomputed(snapshot, service):
+            obstacle = feast_obstacle(service, service_groups(snapshot, plan_options(config), service)[0])
+            if obstacle:
+                rule = f"precompute_online with 'fastserve.vector_format: feast': {obstacle}"
+                raise DefinitionError("FeatureService", service.name, rule)
 
 
 def _complete(contents: RepoContents, config: Config, options: Options) -> RepoContents:

@@ -34,6 +34,7 @@
     +-- TransformError                                500
     +-- DecodeError (ValueError)                      500
     +-- VectorError                                   500
+    |   +-- VectorMissingError
     |   +-- VectorStaleError
     |   +-- VectorVersionError
     +-- NotSupportedError (NotImplementedError)       501
@@ -88,6 +89,7 @@ __all__ = [
     "TooManyEntitiesError",
     "TransformError",
     "VectorError",
+    "VectorMissingError",
     "VectorStaleError",
     "VectorVersionError",
     "WriteError",
@@ -403,34 +405,64 @@ class DecodeError(FastserveError, ValueError):
 
 
 class VectorError(FastserveError):
-    """A precomputed vector cannot serve the request."""
+    """Precomputed vectors cannot serve the request."""
 
 
 class VectorStaleError(VectorError):
-    """A vector was built for other features, or for other types of them, than the request's.
+    """Vectors were built for other features, or for other types of them, than the request's.
 
     Attributes:
         label: whose vectors they are, such as "feature service fraud".
-        key: the entity key as hex text.
+        key: the entity key of the vector as hex text, or None for all of them.
         difference: what differs.
     """
 
-    def __init__(self, label: str, key: str, difference: str):
-        super().__init__(f"{label}: the vector of entity key {key} is stale: {difference}")
+    def __init__(self, label: str, key: str | None, difference: str):
+        super().__init__(f"{label}: {_vector_of(key)} stale: {difference}")
         self.label = label
         self.key = key
         self.difference = difference
 
 
 class VectorVersionError(VectorError):
-    """A vector is in a version of the format that this fastserve does not read."""
+    """Vectors are in a version of the format that this fastserve does not read.
 
-    def __init__(self, label: str, key: str, version: int):
+    Attributes:
+        version: of the format.
+    """
+
+    def __init__(self, label: str, key: str | None, version: int):
         super().__init__(
-            f"{label}: the vector of entity key {key} is in version {version} of the format; this fastserve reads "
-            "version 1: another version of fastserve wrote it"
+            f"{label}: {_vector_of(key)} in version {version} of the format; this fastserve reads version 1: another "
+            "version of fastserve wrote it"
         )
         self.version = version
+
+
+class VectorMissingError(VectorError):
+    """There are no vectors of a service, or none of an entity that has data.
+
+    Attributes:
+        service: its name.
+        rows: the 0-based rows of the request that have none; empty if there are none at all.
+    """
+
+    def __init__(self, service: str, rows: Iterable[int] = ()):
+        self.service = service
+        self.rows = tuple(rows)
+        where = f" for rows {_listing(self.rows)} of the request, which have data" if self.rows else ""
+        super().__init__(
+            f"feature service {service}: no precomputed vectors{where}; build them: fastserve vectors build {service}"
+        )
+
+
+def _vector_of(key: str | None) -> str:
+    return "its vectors are" if key is None else f"the vector of entity key {key} is"
+
+
+def _listing(rows: tuple[int, ...], limit: int = 20) -> str:
+    more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
+    return ", ".join(map(str, rows[:limit])) + more
 
 
 class NotSupportedError(FastserveError, NotImplementedError):

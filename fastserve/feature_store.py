@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +20,23 @@ from fastserve.errors import (
     NotSupportedError,
     RegistryNotFoundError,
     RequestError,
+    VectorError,
+    VectorMissingError,
 )
 from fastserve.lookup import LookupMixin
 from fastserve.model import FeatureService
 from fastserve.offline_half import OfflineHalfMixin
-from fastserve.plan import PlanOptions, as_service, compile_plan
+from fastserve.plan import PlanOptions, as_service, compile_plan, plan_options
+from fastserve.precompute import Vectors
 from fastserve.registry import Refresher, Snapshot, open_registry
 from fastserve.registry import schema_pb2 as pb
 from fastserve.registry.snapshot import build_snapshot
 from fastserve.registry_facade import RegistryFacade
 from fastserve.response import OnlineResponse
+from fastserve.served_vectors import ServedVectors, VectorsNotFound
 from fastserve.stores import open_store
 from fastserve.stores.base import OnDone, PendingRead
+from fastserve.vector_admin import VectorsMixin
 from fastserve.writing import WritingMixin
 
 if TYPE_CHECKING:
@@ -41,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["FeatureStore"]
 
 Features = FeatureService | Iterable[str]
+PAUSES = 0.0, 0.02
+"""Seconds before a service is read again whose vectors were not there."""
 PlanKey = tuple[str | tuple[str, ...], bool]
 
 
@@ -49,9 +57,10 @@ class _Serving:
 
     is_applied = True
 
-    def __init__(self, snapshot: Snapshot, options: PlanOptions, max_plans: int):
+    def __init__(self, snapshot: Snapshot, options: PlanOptions, max_plans: int, vectors: ServedVectors):
         self.snapshot = snapshot
         self._options = options
+        self._vectors = vectors
         self._max_plans = max_plans
         self._plans: dict[PlanKey, tuple[Features, ReadPlan]] = {}
         self._lock = threading.Lock()
@@ -103,7 +112,8 @@ class _Serving:
         return plan
 
     def _compile(self, key: PlanKey, features: Features) -> ReadPlan:
-        plan = compile_plan(self.snapshot, self._options, features, key[1])
+        vectors = self._vectors.of(self.snapshot, features)
+        plan = compile_plan(self.snapshot, self._options, features, key[1], vectors)
         with self._lock:
             self.compilations += 1
             while len(self._plans) >= self._max_plans:
@@ -125,7 +135,7 @@ class _Serving:
 
     def renewed(self, snapshot: Snapshot) -> _Serving:
         """Return the successor for a new snapshot, its plans compiled; what fails to compile is left out."""
-        successor = _Serving(snapshot, self._options, self._max_plans)
+        successor = _Serving(snapshot, self._options, self._max_plans, self._vectors)
         for (_, full_feature_names), (features, _) in list(self._plans.items()):
             if isinstance(features, FeatureService):
                 features = snapshot.feature_services.get(features.name, features)
@@ -139,21 +149,27 @@ class _Serving:
             successor.warm()
         return successor
 
+    def forget(self, service: str) -> None:
+        """Compile a service anew when it is asked for next."""
+        with self._lock:
+            for full_feature_names in (False, True):
+                self._plans.pop((service, full_feature_names), None)
+
 
 class _Unapplied(_Serving):
     """Stands in as long as there is no registry: there is nothing in it, and nothing can be read."""
 
     is_applied = False
 
-    def __init__(self, reason: str, options: PlanOptions, max_plans: int):
-        super().__init__(build_snapshot(pb.Registry(), options.project, None), options, max_plans)
+    def __init__(self, reason: str, options: PlanOptions, max_plans: int, vectors: ServedVectors):
+        super().__init__(build_snapshot(pb.Registry(), options.project, None), options, max_plans, vectors)
         self._reason = reason
 
     def _compile(self, key: PlanKey, features: Features) -> ReadPlan:
         raise RegistryNotFoundError(self._reason)
 
 
-class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixin, OfflineHalfMixin):
+class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin, ConditionMixin, OfflineHalfMixin):
     """Reads features of entities, now; and writes them.
 
     Args:
@@ -177,17 +193,16 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
         self._store = open_store(self.config)
         self._remote = self._open_remote()
         self._registry = open_registry(self.config)
-        self._options = PlanOptions(
-            project=self.config.project,
-            key_version=self.config.entity_key_serialization_version,
-            versioning=self.config.registry.enable_online_feature_view_versioning,
-            ttl_mode=self.config.fastserve.ttl_mode,
-            allow_on_demand=self.config.fastserve.allow_on_demand,
-        )
+        self._options = plan_options(self.config)
+        vector_format = self.config.fastserve.vector_format
+        self._served_vectors = ServedVectors(self._store, self._options, vector_format)
+        self._vectors = Vectors(self._store, self._options, vector_format)
         self._serving = self._first_state()
         self._writers = {}
         interval = self.config.registry_refresh_interval
-        self._refresher = Refresher(self._registry, interval, self._renew, mark=self._serving.snapshot.mark)
+        self._refresher = Refresher(
+            self._registry, interval, self._renew, mark=self._serving.snapshot.mark, on_look=self._look_at_vectors
+        )
         self._started = False
         self._lock = threading.Lock()
 
@@ -203,9 +218,9 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
     def _first_state(self) -> _Serving:
         limit = self.config.fastserve.max_cached_plans
         try:
-            return _Serving(self._registry.load(), self._options, limit)
+            return _Serving(self._registry.load(), self._options, limit, self._served_vectors)
         except RegistryNotFoundError as exc:
-            return _Unapplied(str(exc), self._options, limit)
+            return _Unapplied(str(exc), self._options, limit, self._served_vectors)
 
     @property
     def project(self) -> str:
@@ -238,15 +253,55 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
         Raises:
             RequestError: the request is wrong (with EntityError, FeatureReferenceError, FeatureNameCollisionError).
             FeastObjectNotFoundException: a view, feature, service or version does not exist.
+            VectorError: a precomputed service has no vectors, or none of entities that have data (VectorMissingError),
+                or they are of another schema (VectorStaleError).
             StoreError: the online store failed; StoreTimeoutError: it was too slow.
         """
         if self._remote is not None:
             version_metadata = include_feature_view_version_metadata
             batch = self._remote.read(features, entity_rows, full_feature_names, version_metadata)
             return OnlineResponse(batch, version_metadata)
-        batch = self.begin_read(features, entity_rows, full_feature_names)
-        self._store.read(batch)
-        return self.finish_read(batch, include_feature_view_version_metadata)
+        try:
+            batch = self.begin_read(features, entity_rows, full_feature_names)
+            self._store.read(batch)
+            return self.finish_read(batch, include_feature_view_version_metadata)
+        except VectorError as exc:
+            batch = self._read_again(exc, features, entity_rows, full_feature_names)
+        return OnlineResponse(batch, include_feature_view_version_metadata)
+
+    def _read_again(
+        self, error: VectorError, features: Features, entity_rows: object, full_feature_names: bool
+    ) -> Batch:
+        """Read a service from other vectors, if others were built; and see whether those that are missing are lost.
+
+        An entity has a vector before it has rows: once these were seen, it is there, or it is lost. (In Feast's format
+        it comes shortly after them.)
+        """
+        service = str(getattr(features, "name", features))  # what else is read from vectors?
+        for pause in PAUSES:
+            if isinstance(error, VectorsNotFound) and not self._served_vectors.rows_lost(error):
+                return error.batch
+            if not self._renew_vectors(service) and not isinstance(error, VectorsNotFound):
+                raise error
+            time.sleep(pause)
+            try:
+                batch = self.begin_read(features, entity_rows, full_feature_names)
+                self._store.read(batch)
+                self.finish_read(batch)
+                return batch
+            except VectorError as exc:
+                error = exc
+        if isinstance(error, VectorsNotFound):
+            if not (lost := self._served_vectors.rows_lost(error)):
+                return error.batch
+            raise VectorMissingError(service, lost)
+        raise error
+
+    def _renew_vectors(self, service: str) -> bool:
+        changed = self._served_vectors.renew(service)
+        if changed:
+            self._serving.forget(service)
+        return changed
 
     async def get_online_features_async(
         self,
@@ -266,14 +321,20 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
             version_metadata = include_feature_view_version_metadata
             batch = await self._remote.read_async(features, entity_rows, full_feature_names, version_metadata)
             return OnlineResponse(batch, version_metadata)
-        batch = self.begin_read(features, entity_rows, full_feature_names)
-        await self._store.read_async(batch)
-        if batch.plan.transforms:
+        try:
+            batch = self.begin_read(features, entity_rows, full_feature_names)
+            await self._store.read_async(batch)
+            if batch.plan.transforms:
+                import asyncio
+
+                # Somebody's code, which may take its time.
+                return await asyncio.to_thread(self.finish_read, batch, include_feature_view_version_metadata)
+            return self.finish_read(batch, include_feature_view_version_metadata)
+        except VectorError as exc:
             import asyncio
 
-            # Somebody's code, which may take its time.
-            return await asyncio.to_thread(self.finish_read, batch, include_feature_view_version_metadata)
-        return self.finish_read(batch, include_feature_view_version_metadata)
+            batch = await asyncio.to_thread(self._read_again, exc, features, entity_rows, full_feature_names)
+        return OnlineResponse(batch, include_feature_view_version_metadata)
 
     # The same in steps, for servers.
 
@@ -304,11 +365,18 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
         return self._store.submit(batch, loop, on_done, timeout)
 
     def finish_read(self, batch: Batch, include_feature_view_version_metadata: bool = False) -> OnlineResponse:
-        """Return the answer of a Batch that was read. Raises TransformError, DecodeError.
+        """Return the answer of a Batch that was read.
 
         On-demand feature views are computed here, which may take long; without any, `batch.plan.transforms` is empty.
+
+        Raises:
+            TransformError, DecodeError.
+            VectorError: precomputed vectors do not answer this, or not by themselves: `get_online_features`, or the
+                asynchronous one, finds out whether an entity is unknown or its vector lost, or other vectors are there.
         """
-        online.finish(batch)
+        missing = online.finish(batch)
+        if missing:
+            raise VectorsNotFound(batch, missing)
         return OnlineResponse(batch, include_feature_view_version_metadata)
 
     def plan(self, features: Features, full_feature_names: bool = False) -> ReadPlan:
@@ -395,6 +463,10 @@ class FeatureStore(LookupMixin, WritingMixin, AdministrationMixin, ConditionMixi
 
     def _renew(self, snapshot: Snapshot) -> None:
         self._serving = self._serving.renewed(snapshot)
+
+    def _look_at_vectors(self) -> None:
+        for service in self._served_vectors.look():
+            self._serving.forget(service)
 
     def _start_refresher(self) -> None:
         # The thread starts with the first read, so that a process may fork after it made the store.

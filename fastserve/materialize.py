@@ -31,7 +31,7 @@ from fastserve.plan import PlanOptions
 from fastserve.progress import Progress, ViewProgress
 from fastserve.registry import Snapshot
 from fastserve.registry import schema_pb2 as pb
-from fastserve.stores.base import Store
+from fastserve.stores.base import RowWriter
 from fastserve.write import ViewWriter, compile_writer, write_batches
 
 __all__ = [
@@ -271,7 +271,7 @@ class Stopped(FastserveError):
     """Another view failed, or the run was interrupted."""
 
 
-def load_view(store: Store, job: Job, settings: Settings, progress: Progress, stop: threading.Event) -> Loaded:
+def load_view(store: RowWriter, job: Job, settings: Settings, progress: Progress, stop: threading.Event) -> Loaded:
     """Load one view here: read, reduce, write.
 
     Raises:
@@ -302,7 +302,7 @@ def _until(stop: threading.Event, batches: Iterator[T]) -> Iterator[T]:
 
 
 def _write_latest(
-    store: Store, job: Job, settings: Settings, told: ViewProgress, batches: Iterator[Any], stop: threading.Event
+    store: RowWriter, job: Job, settings: Settings, told: ViewProgress, batches: Iterator[Any], stop: threading.Event
 ) -> tuple[int, int]:
     written = 0
 

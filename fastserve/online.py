@@ -56,10 +56,18 @@ def _begin(plan: ReadPlan, entity_rows: object) -> Batch:
     return Batch(plan, keys, n_rows, request_data)
 
 
-def finish(batch: Batch) -> None:
-    """Compute the on-demand features of a filled Batch."""
+def finish(batch: Batch) -> list[tuple[int, int]]:
+    """Compute the on-demand features of a filled Batch, or look at its vectors.
+
+    Returns:
+        (group, entity) of each precomputed vector that is not there, which reads as if nothing were stored.
+    Raises:
+        DecodeError: a vector is damaged. VectorStaleError, VectorVersionError: it is of another layout or version.
+    """
+    missing = batch.unpack_vectors() if batch.plan.has_vectors else []
     if batch.plan.transforms:
         run_transforms(batch, batch.plan.transforms)
+    return missing
 
 
 def _unequal_lengths(columns: Columns) -> EntityError:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastserve._core import KeyGroup, ReadPlan, Slot, StoredView
+from fastserve._core import KeyGroup, ReadPlan, Slot, StoredView, field_id
+from fastserve.config import Config
 from fastserve.errors import (
     EntityError,
     EntityNotFoundException,
@@ -15,6 +16,7 @@ from fastserve.errors import (
     FeatureReferenceError,
     FeatureViewUnavailableError,
     RequestError,
+    VectorStaleError,
 )
 from fastserve.model import (
     DUMMY_ENTITY,
@@ -29,8 +31,20 @@ from fastserve.model import (
 from fastserve.registry import Snapshot
 from fastserve.transform import Transform, load_function
 from fastserve.types import Invalid, ValueType
+from fastserve.vectors import FEAST, FEAST_FEATURE, Build, Group, Names, differences, feast_view, label_of, places
 
-__all__ = ["PlanOptions", "as_service", "compile_plan", "declared_types", "parse_reference"]
+__all__ = [
+    "PlanOptions",
+    "as_service",
+    "compile_plan",
+    "declared_types",
+    "feast_obstacle",
+    "is_precomputed",
+    "parse_reference",
+    "plan_of_hashes",
+    "plan_options",
+    "service_groups",
+]
 
 KEY_TYPES = frozenset(
     {ValueType.UNKNOWN, ValueType.STRING, ValueType.BYTES, ValueType.INT32, ValueType.INT64, ValueType.UNIX_TIMESTAMP}
@@ -42,6 +56,8 @@ MAX_VERSION_LENGTH = 20
 
 # From here on HGETALL of a hash takes Redis less time than HMGET of most of it (54 of 54: 8 us instead of 21).
 MANY_FIELDS = 24
+
+REBUILD = "build them again: fastserve vectors build "
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,17 @@ class PlanOptions:
     versioning: bool = False
     ttl_mode: str = "status"
     allow_on_demand: bool = True
+
+
+def plan_options(config: Config) -> PlanOptions:
+    """Return what a configuration says about plans."""
+    return PlanOptions(
+        project=config.project,
+        key_version=config.entity_key_serialization_version,
+        versioning=config.registry.enable_online_feature_view_versioning,
+        ttl_mode=config.fastserve.ttl_mode,
+        allow_on_demand=config.fastserve.allow_on_demand,
+    )
 
 
 @dataclass(frozen=True)
@@ -154,20 +181,95 @@ def compile_plan(
     options: PlanOptions,
     features: FeatureService | Iterable[str],
     full_feature_names: bool = False,
+    vectors: Build | None = None,
 ) -> ReadPlan:
     """Compile the plan of a request shape.
 
     Args:
         features: a service, or references of the form `view:feature`.
         full_feature_names: name features `view__feature` in the answer.
+        vectors: the precomputed vectors that the service is read from; without them, its views are.
     Raises:
         FeatureReferenceError, FeastObjectNotFoundException, FeatureNameCollisionError, FeatureViewUnavailableError,
         EntityError: a join key's type cannot be a key.
+        VectorStaleError: the vectors lack features of the service.
     """
     references = requested_references(features)
     if not references:
         raise RequestError("No features specified for retrieval")
-    return _Compiler(snapshot, options, full_feature_names).compile(references)
+    compiler = _Compiler(snapshot, options, full_feature_names)
+    if vectors is not None:
+        assert isinstance(features, FeatureService)
+        compiler.vectors = _Vectors(features.name, vectors)
+    return compiler.compile(references)
+
+
+def is_precomputed(snapshot: Snapshot, service: FeatureService) -> bool:
+    """Whether a service is read from vectors: it asks for that, and nothing of it is computed when it is read."""
+    if not service.precompute_online:
+        return False
+    views = (snapshot.on_demand_feature_views.get(p.name) for p in service.feature_view_projections)
+    return not any(view is not None and not view.write_to_online_store for view in views)
+
+
+def service_groups(snapshot: Snapshot, options: PlanOptions, service: FeatureService) -> tuple[list[Group], Names]:
+    """Return what the vectors of a service consist of, and its features in order.
+
+    Raises:
+        RequestError, FeastObjectNotFoundException: as `compile_plan`.
+    """
+    compiler = _Compiler(snapshot, options, full_feature_names=True)
+    found = [item for item in map(compiler.resolve, requested_references(service)) if isinstance(item, _Stored)]
+    if not found:
+        raise RequestError(f"{label_of(service.name)} has no stored features, so there is nothing to precompute")
+    names = tuple((item.reference.projection.name_to_use(), item.stored_name, item.field.name) for item in found)
+    return _groups_of(found), names
+
+
+def feast_obstacle(service: FeatureService, groups: Iterable[Group]) -> str:
+    """Return why Feast's format cannot hold a service, or "": it has one vector for each entity key of the first view.
+
+    Args:
+        groups: the service's, from `service_groups`.
+    """
+    keys = [", ".join(group.join_keys) for group in groups]
+    if len(keys) > 1:
+        return f"its views have different join keys: {'; '.join(keys)}"
+    mapped = [p.name_to_use() for p in service.feature_view_projections if p.join_key_map]
+    return f"its view {mapped[0]} has a join key map" if mapped else ""
+
+
+def _groups_of(found: Iterable[_Stored | _Computed]) -> list[Group]:
+    """Return stored features by join keys and view."""
+    views: dict[tuple[str, ...], dict[str, dict[str, int]]] = {}
+    for item in found:
+        if isinstance(item, _Stored):
+            of_view = views.setdefault(item.group.join_keys, {}).setdefault(item.stored_name, {})
+            of_view[item.field.name] = int(item.field.value_type)
+    return [
+        Group(join_keys, tuple((name, tuple(features.items())) for name, features in found_views.items()))
+        for join_keys, found_views in views.items()
+    ]
+
+
+def plan_of_hashes(group: Group, options: PlanOptions) -> ReadPlan:
+    """Return the plan of all that the vectors of a group are made of, for `batch_of_keys`."""
+    found = _Group(group.join_keys, (), ())
+    found.views = {name: [feature for feature, _ in features] for name, features in group.views}
+    views = [StoredView(name, found.views[name], start) for name, start in found.starts()]
+    n_fields = sum(len(view.features) + 1 for view in views)
+    keys = KeyGroup(
+        group.join_keys, (), (), views, options.project, options.key_version, whole_hash=n_fields >= MANY_FIELDS
+    )
+    return ReadPlan([keys], [], join_keys={}, required={})
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """The vectors that a service is read from."""
+
+    service: str
+    build: Build
 
 
 @dataclass
@@ -179,7 +281,7 @@ class _Group:
     value_types: tuple[ValueType, ...]
     views: dict[str, list[str]] = field(default_factory=dict)  # stored name -> features
 
-    def build(self, options: PlanOptions, snapshot: Snapshot) -> KeyGroup:
+    def build(self, options: PlanOptions, snapshot: Snapshot, vectors: _Vectors | None) -> KeyGroup:
         return KeyGroup(
             self.join_keys,
             self.columns,
@@ -187,8 +289,31 @@ class _Group:
             [StoredView(name, self.views[name], start) for name, start in self.starts()],
             options.project,
             options.key_version,
-            whole_hash=self.takes_most_of_a_hash(options, snapshot),
+            whole_hash=vectors is None and self.takes_most_of_a_hash(options, snapshot),
+            **self.vector_options(vectors),
         )
+
+    def vector_options(self, vectors: _Vectors | None) -> dict[str, Any]:
+        """Return the arguments of a KeyGroup that is read from vectors."""
+        if vectors is None:
+            return {}
+        group = vectors.build.group(self.join_keys)
+        assert group is not None  # or the vectors would be stale
+        if vectors.build.format == FEAST:
+            names, views = places(vectors.build, self.fields())
+            return {
+                "vector_format": FEAST,
+                "vector_field": field_id(feast_view(vectors.service), FEAST_FEATURE),
+                "vector_label": label_of(vectors.service),
+                "vector_names": names,
+                "vector_views": views,
+            }
+        return {
+            "vector": group.layout,
+            "vector_format": "packed",
+            "vector_prefix": group.prefix,
+            "vector_label": label_of(vectors.service),
+        }
 
     def takes_most_of_a_hash(self, options: PlanOptions, snapshot: Snapshot) -> bool:
         """Whether HGETALL is the cheaper command: many fields, few others beside them, and no large ones.
@@ -202,6 +327,11 @@ class _Group:
             return False
         neighbours = [v for v in snapshot.feature_views.values() if sorted(v.join_keys) == list(self.join_keys)]
         return n_fields * 3 >= sum(len(v.features) + 1 for v in neighbours) * 2
+
+    def fields(self) -> dict[tuple[str, str | None], int]:
+        """Return the field of each feature of each view, and with None for the feature that of its event time."""
+        starts = self.starts()
+        return {(name, f): start + i for name, start in starts for i, f in enumerate((*self.views[name], None))}
 
     def starts(self) -> Iterator[tuple[str, int]]:
         """Each view with the index of its first field; its event time's field follows its last."""
@@ -245,10 +375,13 @@ class _Compiler:
         self.view_versions: dict[tuple[str, int], None] = {}
         self.on_demand: dict[str, list[_Computed]] = {}
         self.on_demand_projections: dict[str, FeatureViewProjection] = {}
+        self.vectors: _Vectors | None = None
 
     def compile(self, references: list[Reference]) -> ReadPlan:
         requested = [found for reference in references if (found := self.resolve(reference))]
         self.refuse_collisions(requested)
+        if self.vectors is not None:
+            self.check_vectors(self.vectors, requested)
         inputs = {name: self.resolve_inputs(projection) for name, projection in self.on_demand_projections.items()}
         self.starts = {key: dict(group.starts()) for key, group in self.groups.items()}
         self.group_indexes = {key: index for index, key in enumerate(self.groups)}
@@ -256,7 +389,7 @@ class _Compiler:
         transforms = [self.transform(name, inputs[name]) for name in self.on_demand]
         request_data = tuple(dict.fromkeys(name for t in transforms for name in t.request_data))
         return ReadPlan(
-            [group.build(self.options, self.snapshot) for group in self.groups.values()],
+            [group.build(self.options, self.snapshot, self.vectors) for group in self.groups.values()],
             outputs,
             join_keys=self.echoed({slot.name for slot in outputs}.union(request_data)),
             required=self.required,
@@ -267,6 +400,17 @@ class _Compiler:
             view_versions=tuple(self.view_versions),
             enforce_ttl=self.options.ttl_mode == "enforce",
         )
+
+    def check_vectors(self, vectors: _Vectors, requested: list[_Stored | _Computed]) -> None:
+        """Refuse vectors that lack something, and give all that is in Feast's a field: it is compared as a whole."""
+        if lacking := differences(_groups_of(requested), vectors.build):
+            raise VectorStaleError(label_of(vectors.service), None, f"{'; '.join(lacking)}; {REBUILD}{vectors.service}")
+        if vectors.build.format == FEAST:
+            (group,) = self.groups.values()
+            for _, view, feature in vectors.build.names:
+                features = group.views.setdefault(view, [])
+                if feature not in features:
+                    features.append(feature)
 
     def refuse_collisions(self, requested: list[_Stored | _Computed]) -> None:
         names = [found.name for found in requested]

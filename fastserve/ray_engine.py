@@ -19,6 +19,7 @@ from fastserve.materialize import Job, Loaded, Settings, Stopped
 from fastserve.model import FeatureView
 from fastserve.parquet import FileRows
 from fastserve.plan import PlanOptions
+from fastserve.precompute import Vectors
 from fastserve.progress import Progress
 from fastserve.stores import open_store
 from fastserve.write import compile_writer, write_batches
@@ -115,7 +116,7 @@ class _Task:
                 for batch in rows.drop_columns([PART]).to_batches():
                     latest.add(batch)
                 n_applied = write_batches(
-                    store,
+                    Vectors(store, self.options, self.config.fastserve.vector_format),
                     writer,
                     latest.rows(),
                     chunk_rows=self.settings.chunk_rows,

@@ -17,7 +17,7 @@ from fastserve.model import FeatureView
 from fastserve.plan import PlanOptions
 from fastserve.registry import Snapshot
 from fastserve.sources import RowFormat, is_void, row_format, to_batch
-from fastserve.stores.base import Store
+from fastserve.stores.base import RowWriter
 from fastserve.types import ValueType
 from fastserve.write_on_demand import on_demand_format
 
@@ -134,7 +134,7 @@ def encode(writer: ViewWriter, batch: Any, rows: bytes | memoryview | None = Non
 
 
 def write_batches(
-    store: Store,
+    store: RowWriter,
     writer: ViewWriter,
     batches: Iterable[tuple[Any, bytes | memoryview | None]],
     *,

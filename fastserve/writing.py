@@ -17,10 +17,10 @@ from fastserve.materialize import Loaded, Settings
 from fastserve.model import FeatureView
 from fastserve.offline import prepend_rows
 from fastserve.plan import PlanOptions
+from fastserve.precompute import Vectors
 from fastserve.progress import Progress, default_progress
 from fastserve.registry import RegistrySource, Snapshot
 from fastserve.registry import schema_pb2 as pb
-from fastserve.stores.base import Store
 from fastserve.write import ViewWriter, compile_writer, prepare, pushed_views
 from fastserve.write_on_demand import compute_rows
 
@@ -59,7 +59,7 @@ class WritingMixin:
     """What `FeatureStore` does beside reading. It needs the members declared here."""
 
     config: Config
-    _store: Store
+    _vectors: Vectors
     _remote: Remote | None
     _registry: RegistrySource
     _options: PlanOptions
@@ -111,9 +111,10 @@ class WritingMixin:
         files = [prepend_rows(view, df, self.config.repo_path) for view in views] if mode & OFFLINE else []
         for rows in ready:
             if rows is not None:
-                self._store.write(rows)
+                self._vectors.write(rows)
         for file in files:
             file.write()
+        self._build_missing([rows.plan.view for rows in ready if rows is not None])
 
     async def push_async(
         self,
@@ -162,7 +163,13 @@ class WritingMixin:
             given = self._computed(view.name, writer, given)
         rows = prepare(writer, given)
         if rows is not None:
-            self._store.write(rows)
+            self._vectors.write(rows)
+            self._build_missing([rows.plan.view])
+
+    def _build_missing(self, written: Sequence[str], progress: Progress | None = None) -> None:
+        """Build precomputed services that have one of these stored views, and no vectors yet."""
+        if written:
+            self._vectors.build_missing(self._current_snapshot(), written, progress)
 
     def _computed(self, name: str, writer: ViewWriter, rows: Any) -> dict[str, Any]:
         view = self._current_snapshot().get_on_demand_feature_view(name)
@@ -303,11 +310,13 @@ class WritingMixin:
         elif engine == "local":
 
             def load(job: loading.Job, stop: threading.Event) -> Loaded:
-                return loading.load_view(self._store, job, settings, told, stop)
+                return loading.load_view(self._vectors, job, settings, told, stop)
 
         else:
             raise RequestError(f"engine: 'local' or 'ray' expected, got {engine!r}")
-        return loading.run(jobs, load, self._record, workers, stop)
+        loaded = loading.run(jobs, load, self._record, workers, stop)
+        self._build_missing([job.writer.plan.view for job in jobs], told)
+        return loaded
 
     def materializable(self, feature_views: Sequence[str] | None = None, version: str | None = None) -> list[str]:
         """Return the names of the views that `materialize` would load; raises as it does."""

@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "config": frozenset({"errors"}),
     "definition": CORE | {"types", "model"},
     "registry": frozenset({"errors", "types", "model", "config", "definition", "fork_gate", "source_text"}),
-    "plan": CORE | {"types", "model", "registry", "transform"},
+    "vectors": CORE | {"types"},
+    "plan": CORE | {"types", "config", "model", "registry", "transform", "vectors"},
     "unpickle": frozenset(),
     "source_text": frozenset(),
     "transform": CORE | {"model", "source_text", "unpickle"},
@@ -44,17 +45,34 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "write_on_demand": frozenset({"arrow", "model", "sources", "transform"}),
     "write": CORE | {"write_on_demand", "model", "plan", "registry", "sources", "stores.base", "types"},
     "progress": frozenset(),
+    "precompute": CORE
+    | {"types", "model", "plan", "progress", "registry", "stores.base", "stores.vector_store", "vectors"},
+    "served_vectors": CORE | {"model", "plan", "registry", "stores.base", "stores.vector_store", "vectors"},
+    "vector_admin": frozenset({"errors", "changes", "model", "plan", "precompute", "progress", "registry", "vectors"}),
     "materialize": frozenset(
         {"errors", "latest", "model", "parquet", "plan", "progress", "registry", "stores.base", "write"}
     ),
     "ray_engine": frozenset(
-        {"config", "errors", "latest", "materialize", "model", "parquet", "plan", "progress", "stores", "write"}
+        {
+            "config",
+            "errors",
+            "latest",
+            "materialize",
+            "model",
+            "parquet",
+            "plan",
+            "precompute",
+            "progress",
+            "stores",
+            "write",
+        }
     ),
     "remote_answers": CORE | {"types"},
     "remote_rows": frozenset({"arrow", "errors", "sources"}),
     "remote_client": frozenset({"errors", "model", "plan", "registry", "write"}),
     "remote": CORE | {"model", "online", "remote_answers", "remote_rows", "stores"},
-    "writing": SDK | {"arrow", "materialize", "offline", "progress", "ray_engine", "remote", "write_on_demand"},
+    "writing": SDK
+    | {"arrow", "materialize", "offline", "precompute", "progress", "ray_engine", "remote", "write_on_demand"},
     "repo": frozenset({"errors", "definition"}),
     "infer": frozenset({"errors", "types", "definition", "model", "parquet", "registry", "repo"}),
     "changes": frozenset({"registry", "source_text"}),
@@ -68,6 +86,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "definition",
             "infer",
             "model",
+            "plan",
+            "precompute",
             "registry",
             "repo",
             "stored",
@@ -76,7 +96,19 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "administration": frozenset(
-        {"errors", "apply", "changes", "config", "definition", "model", "registry", "repo", "stored", "stores.base"}
+        {
+            "errors",
+            "apply",
+            "changes",
+            "config",
+            "definition",
+            "model",
+            "precompute",
+            "registry",
+            "repo",
+            "stored",
+            "stores.base",
+        }
     ),
     "lookup": frozenset({"config", "errors", "model", "registry"}),
     "offline_half": frozenset({"errors"}),
@@ -90,10 +122,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         "condition",
         "lookup",
         "offline_half",
+        "precompute",
         "registry_facade",
         "remote",
         "remote_client",
+        "served_vectors",
         "server",
+        "vector_admin",
         "writing",
     },
     "server": CORE | {"_version", "config", "feature_store", "model", "response", "stores.base", "writing"},
@@ -108,6 +143,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "registry",
             "server",
             "templates",
+            "vector_admin",
+            "vectors",
             "writing",
         }
     ),

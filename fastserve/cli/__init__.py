@@ -6,6 +6,7 @@ materialize             loads views from their sources; materialize-incremental:
 get                     features of some entities: a table on a terminal, else one line of JSON
 get-online-features     the same with Feast's options and layout
 plan FEATURES           what such a read fetches
+vectors                 precomputed feature services: build, status, drop
 serve                   the HTTP server
 entities, ...           what the registry holds: list, describe; registry-dump, delete
 configuration, version  as they say
@@ -15,7 +16,7 @@ An error is one line on stderr; the exit status is 2 for a wrong command line, 1
 
 from __future__ import annotations
 
-from fastserve.cli import apply, init, materialize, objects, read, registry, serve, version
+from fastserve.cli import apply, init, materialize, objects, read, registry, serve, vectors, version
 from fastserve.cli.entry import main
 from fastserve.cli.frame import cli
 
@@ -36,6 +37,7 @@ for _command in (
     registry.registry,
     registry.registry_dump,
     serve.serve,
+    vectors.vectors,
     version.version,
     *objects.GROUPS.values(),
 ):

@@ -11,7 +11,7 @@ import click
 from fastserve.errors import FeastObjectNotFoundException
 from fastserve.feature_store import FeatureStore
 
-__all__ = ["compile_plan", "features_option", "full_names_option", "json_option", "named"]
+__all__ = ["compile_plan", "features_option", "full_names_option", "json_option", "named", "suggested_service"]
 
 features_option = click.option(
     "-f", "--features", "more", multiple=True, metavar="VIEW:FEATURE", help="A feature; may be repeated."
@@ -51,6 +51,11 @@ def _suggestion(store: FeatureStore, names: Sequence[str]) -> str:
         if feature not in views[view]:
             return _nearest(feature, views[view], f"{reference}:")
     return ""
+
+
+def suggested_service(store: FeatureStore, name: str) -> str:
+    """Return `; did you mean ...?` for the name of a service that the registry lacks, or nothing."""
+    return _nearest(name, [service.name for service in store.list_feature_services()])
 
 
 def _service_suggestion(name: str, services: list[str], views: dict[str, list[str]]) -> str:

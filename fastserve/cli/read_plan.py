@@ -31,7 +31,8 @@ def _describe(store: FeatureStore, compiled: Any) -> dict[str, Any]:
     is_sqlite = isinstance(store.config.online_store, SqliteConfig)
     describe = _sqlite_group if is_sqlite else _redis_group
     groups = [
-        describe(group, _fields_of(group, index, types), store.project) for index, group in enumerate(compiled.groups)
+        (_vector_group if group.vector_format else describe)(group, _fields_of(group, index, types), store.project)
+        for index, group in enumerate(compiled.groups)
     ]
     return {
         "features": [slot.name for slot in compiled.outputs],
@@ -63,7 +64,7 @@ def _fields_of(group: Any, index: int, types: dict[tuple[int, int], str]) -> lis
     fields = []
     for view in group.views:
         for position, feature in enumerate(view.features, view.start):
-            fields.append({"field": f"{view.name}:{feature}", "type": types[index, position]})
+            fields.append({"field": f"{view.name}:{feature}", "type": types.get((index, position), "")})
         fields.append({"field": f"_ts:{view.name}", "type": "event time"})
     return fields
 
@@ -76,6 +77,16 @@ def _redis_group(group: Any, fields: list[dict[str, str]], project: str) -> dict
         "join_keys": list(group.columns),
         "commands": ["HGETALL key" if group.whole_hash else f"HMGET key and {len(group.fields)} fields"],
         "bytes_per_entity": len(f"*{len(parts)}\r\n") + sum(len(f"${size}\r\n\r\n") + size for size in parts),
+        "fields": fields,
+    }
+
+
+def _vector_group(group: Any, fields: list[dict[str, str]], project: str) -> dict[str, Any]:
+    command = "one MGET of all keys" if group.vector_format == "packed" else "HMGET key and the field of Feast's vector"
+    return {
+        "join_keys": list(group.columns),
+        "commands": [f"{command} ({group.vector_label}, format {group.vector_format})"],
+        "bytes_per_entity": None,
         "fields": fields,
     }
 

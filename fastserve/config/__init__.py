@@ -126,6 +126,9 @@ class FastserveConfig(Section, frozen=True):
         max_cached_plans: how many request shapes are kept compiled.
         remote_timeout_seconds: with an `online_store` of type remote, how long a request may take, its attempts and
             the pauses between them included.
+        vector_format: of the precomputed vectors that are built: "packed", or "feast", which Feast reads too; "auto" is
+            "packed". Read are those that were built last; of a service of which none were built here "auto" and "feast"
+            read Feast's.
     """
 
     ttl_mode: Literal["status", "enforce", "ignore"] = "status"
@@ -133,6 +136,7 @@ class FastserveConfig(Section, frozen=True):
     registry_refresh_seconds: _Positive | None = None
     max_cached_plans: _Count = 1024
     remote_timeout_seconds: _Positive = 30.0
+    vector_format: Literal["auto", "packed", "feast"] = "auto"
 
 
 class Config(Section, frozen=True):

@@ -34,6 +34,7 @@ class Refresher:
         interval: seconds between two looks; None or 0 means that `start` does nothing.
         on_change: called with each new Snapshot, in the thread that found it.
         mark: of the Snapshot that the caller has already; without it the first look reads the registry.
+        on_look: called after each look, whatever came of it; it must not raise.
 
     Attributes:
         failures: how many looks have failed since the Refresher was made.
@@ -46,12 +47,14 @@ class Refresher:
         on_change: Callable[[Snapshot], None],
         *,
         mark: object = None,
+        on_look: Callable[[], None] | None = None,
     ):
         self.interval = interval
         self.failures = 0
         self._source = source
         self._on_change = on_change
         self._mark = mark
+        self._on_look = on_look
         self._logged = ""
         self._thread: threading.Thread | None = None
         self._forget_threads()
@@ -110,6 +113,8 @@ class Refresher:
             self._failed(exc)
         else:
             self._logged = ""
+        if self._on_look is not None:
+            self._on_look()
 
     def _load(self) -> None:
         snapshot = self._source.load()

@@ -27,6 +27,7 @@ def open_store(config: Config) -> Store:
             key_ttl_seconds=store.key_ttl_seconds,
             skip_dedup=store.skip_dedup,
             full_scan_for_deletion=store.full_scan_for_deletion,
+            project=config.project,
         )
     if isinstance(store, SqliteConfig):
         from fastserve.stores.sqlite import SqliteStore

@@ -11,7 +11,7 @@ from fastserve.errors import StoreTimeoutError
 if TYPE_CHECKING:  # who reads without an event loop need not load it
     from asyncio import AbstractEventLoop, Future
 
-__all__ = ["AwaitableReads", "OnDone", "PendingRead", "Store", "ThreadedReads"]
+__all__ = ["AwaitableReads", "OnDone", "PendingRead", "RowWriter", "Store", "ThreadedReads"]
 
 OnDone = Callable[[BaseException | None], object]
 """Is called with None when the batch is filled, otherwise with the error."""
@@ -24,8 +24,18 @@ class PendingRead(Protocol):
         """Nobody wants the answer any more: `on_done` will not be called. The batch must not be used again."""
 
 
+class RowWriter(Protocol):
+    """Takes rows."""
+
+    def write(self, rows: EncodedRows, key_ttl_seconds: int | None = None) -> int:
+        """Write rows, as `Store.write`."""
+
+
 class Store(Protocol):
-    """Fills batches and takes rows. One object serves all threads and all event loops."""
+    """Fills batches and takes rows. One object serves all threads and all event loops.
+
+    One that also keeps precomputed vectors has an attribute `vectors`, a `VectorStore`.
+    """
 
     def read(self, batch: Batch) -> None:
         """Read everything that the batch asks for.

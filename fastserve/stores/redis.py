@@ -8,13 +8,14 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fastserve._core import Batch, EncodedRows, WritePlan
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreTimeoutError
 from fastserve.stores import redis_write
 from fastserve.stores.base import AwaitableReads, OnDone, PendingRead
+from fastserve.stores.redis_vectors import RedisVectors
 from fastserve.stores.redis_wire import Connection, ConnectionLost, ScriptLost
 
 if TYPE_CHECKING:  # who reads without an event loop need not load it
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # who reads without an event loop need not load it
     from fastserve.stores.redis_async import Wires
 
 __all__ = ["RedisStore"]
+
+T = TypeVar("T")
 
 
 class RedisStore(AwaitableReads):
@@ -41,9 +44,11 @@ class RedisStore(AwaitableReads):
         key_ttl_seconds: int = 0,
         skip_dedup: bool = False,
         full_scan_for_deletion: bool = True,
+        project: str = "",
     ):
-        """Args: as in `RedisConfig`."""
+        """Args: as in `RedisConfig`; and the project, which the keys of precomputed vectors name."""
         self._options = options
+        self._project = project
         self._key_ttl_seconds = key_ttl_seconds
         self._skip_dedup = skip_dedup
         self._full_scan_for_deletion = full_scan_for_deletion
@@ -120,6 +125,23 @@ class RedisStore(AwaitableReads):
             for name, count in self._wires.usage().items():
                 found[name] += count
         return found
+
+    @property
+    def vectors(self) -> RedisVectors:
+        """Where precomputed vectors are kept."""
+        timeout, scan = self._options.socket_timeout, self._full_scan_for_deletion
+        return RedisVectors(self._over, self._project, self._key_ttl_seconds, timeout, scan, self._skip_dedup)
+
+    def _over(self, task: Callable[[Connection, float], T]) -> T:
+        """Do a task over a connection, within `socket_timeout`, and return what it returns."""
+        results: list[T] = []
+
+        def collect(connection: Connection, deadline: float) -> None:
+            results.append(task(connection, deadline))
+
+        while not self._once(collect, time.monotonic() + self._options.socket_timeout):
+            pass
+        return results[0]
 
     def _for_each(self, plans: Iterable[WritePlan], delete: Callable[[Connection, WritePlan, float], None]) -> None:
         timeout = self._options.socket_timeout

@@ -16,7 +16,7 @@ from typing import Any
 
 import hiredis
 
-from fastserve._core import Batch, EncodedRows, KeyGroup, UnusualReply
+from fastserve._core import Batch, EncodedRows, EncodedVectors, KeyGroup, UnusualReply
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreError, StoreTimeoutError
 
@@ -125,7 +125,7 @@ class Connection:
                 raise StoreError(f"{exc}, in the middle of its answer") from exc
             raise
 
-    def write(self, rows: EncodedRows, pieces: Iterable[bytes], timeout: float) -> None:
+    def write(self, rows: EncodedRows | EncodedVectors, pieces: Iterable[bytes], timeout: float) -> None:
         """Send the rows' calls piece by piece and let the rows count the replies; each may take `timeout` seconds.
 
         While the server works on one piece, the next is encoded and sent.
@@ -149,7 +149,7 @@ class Connection:
                 raise StoreError(f"{exc}, in the middle of its answer") from exc
             raise
 
-    def _take_replies(self, rows: EncodedRows, calls: int, deadline: float) -> None:
+    def _take_replies(self, rows: EncodedRows | EncodedVectors, calls: int, deadline: float) -> None:
         """Receive until that many calls are answered."""
         while rows.answered < calls:
             self._limit(deadline)
@@ -159,7 +159,7 @@ class Connection:
             except UnusualReply as exc:
                 raise self._refusal(rows, exc, deadline) from None
 
-    def _refusal(self, rows: EncodedRows, exc: UnusualReply, deadline: float) -> StoreError:
+    def _refusal(self, rows: EncodedRows | EncodedVectors, exc: UnusualReply, deadline: float) -> StoreError:
         """The error that says what is wrong with the answer to a call, and about which key if that can be known."""
         reader = hiredis.Reader()
         reader.feed(exc.rest)
@@ -170,7 +170,8 @@ class Connection:
         if place := re.search(r" \(row (\d+) of the call\)", text):
             key = rows.entity_key(rows.first_unanswered + int(place[1]) - 1)
             text = f"{text[: place.start()]}{text[place.end() :]}, entity key {key.hex()}"
-        return StoreError(f"{self.name}: writing {rows.plan.view}: {text}")
+        what = rows.plan.view if isinstance(rows, EncodedRows) else "vectors"
+        return StoreError(f"{self.name}: writing {what}: {text}")
 
     def _feed(self, batch: Batch, size: int, deadline: float) -> bool:
         try:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from fastserve._core import EncodedRows, WritePlan
 from fastserve.stores.redis_wire import Connection
 
-__all__ = ["SCRIPT", "SCRIPT_SHA", "delete_keys", "delete_view", "write_rows"]
+__all__ = ["SCRIPT", "SCRIPT_SHA", "delete_keys", "delete_view", "escaped", "keys_of", "write_rows"]
 
 # A row is applied if nothing is stored, or something older; at an equal time it only fills in the fields that are
 # absent. Numbers in Lua are doubles, exact for all seconds of the years 1 to 9999. A global of Lua costs a look-up each
@@ -200,18 +200,23 @@ def delete_keys(connection: Connection, plan: WritePlan, timeout: float) -> None
 
 def _keys_of(connection: Connection, plan: WritePlan, timeout: float) -> Iterator[list[bytes]]:
     """Yield pages of the keys that are this project's and have these join keys; the whole database is walked."""
-    pattern = _escaped(plan.prefix) + b"*" + _escaped(plan.suffix)
     cursor = b"0"
     while True:
-        deadline = time.monotonic() + timeout
-        cursor, page = connection.call(deadline, "SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_PER_SCAN)
-        # The pattern takes the end of a value for the project, too.
-        if keys := [key for key in page if plan.owns(key)]:
+        cursor, keys = keys_of(connection, plan, cursor, time.monotonic() + timeout)
+        if keys:
             yield keys
         if cursor == b"0":
             return
 
 
-def _escaped(text: bytes) -> bytes:
+def keys_of(connection: Connection, plan: WritePlan, cursor: bytes, deadline: float) -> tuple[bytes, list[bytes]]:
+    """Return the next cursor, b"0" at the end, and a page of the keys of the plan's project and join keys."""
+    pattern = escaped(plan.prefix) + b"*" + escaped(plan.suffix)
+    after, page = connection.call(deadline, "SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_PER_SCAN)
+    # The pattern takes the end of a value for the project, too.
+    return after, [key for key in page if plan.owns(key)]
+
+
+def escaped(text: bytes) -> bytes:
     """Return a pattern that only this text matches."""
     return re.sub(rb"([*?\[\]\\^])", rb"\\\1", text)

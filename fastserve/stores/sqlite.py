@@ -21,6 +21,7 @@ from fastserve._core import Batch, EncodedRows, StoredView, WritePlan, encode_ti
 from fastserve.errors import DecodeError, StoreError
 from fastserve.stores import sqlite_write
 from fastserve.stores.base import ThreadedReads
+from fastserve.stores.sqlite_vectors import SqliteVectors, read_vectors
 
 __all__ = ["SqliteStore"]
 
@@ -106,6 +107,11 @@ class SqliteStore(ThreadedReads):
             raise StoreError(f"sqlite {self._path}: {exc}") from exc
         idle.append(connection)
 
+    @property
+    def vectors(self) -> SqliteVectors:
+        """Where precomputed vectors are kept."""
+        return SqliteVectors(self._change, self._path.exists, self._project)
+
     def _table_name(self, plan: WritePlan) -> str:
         return f"{self._project}_{plan.view}"
 
@@ -124,6 +130,9 @@ class SqliteStore(ThreadedReads):
 
     def _read_over(self, connection: _Connection, batch: Batch) -> None:
         for index, group in enumerate(batch.groups):
+            if group.vector_format:
+                read_vectors(connection, batch, index)
+                continue
             keys = batch.entity_keys(index)
             for view in group.views:
                 table = _Table(connection, f"{self._project}_{view.name}", view)

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.types import Bool, Float32, Float64, Int32, Int64, String, UnixTimestamp
 
 TOPICS = ("profile", "balances", "cards", "transfers", "logins", "scores")
@@ -18,5 +18,7 @@ def view(topic: str) -> FeatureView:
     return FeatureView(name=f"customer_{topic}", entities=[customer], ttl=timedelta(0), source=source, schema=schema)
 
 
-OBJECTS = [customer, *map(view, TOPICS)]
+VIEWS = list(map(view, TOPICS))
+OBJECTS = [customer, *VIEWS]
+SERVICE = FeatureService(name="everything", features=VIEWS, precompute_online=True)
 REFERENCES = [f"customer_{topic}:{topic}_{i}" for topic in TOPICS for i in range(len(DTYPES))]

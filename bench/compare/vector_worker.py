@@ -1,0 +1,105 @@
+"""One subject of the benchmarks of precomputed vectors in a process of its own.
+
+    vector_worker.py SUBJECT FOLDER
+
+subject       reads                                                   answers
+feast         Feast's vectors through Feast                           to_dict
+blobs         Feast's vectors through fastserve                       to_dict
+packed        packed vectors through fastserve                        to_dict
+numpy         packed vectors through fastserve                        to_numpy
+floor         the same MGET as `packed` over a bare socket            nothing
+blobs_floor   the same HMGETs as `blobs` over a bare socket           nothing
+
+Reads one request per line from stdin, {"keys": [...], "calls": n}, and answers as worker.py does. The job {"build":
+true} builds the packed vectors and answers {"wall": seconds, "vectors": n}.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from worker import Call, measure
+
+SERVICE = "everything"
+
+
+def rows(keys: list[str]) -> list[dict[str, str]]:
+    return [{"customer_id": key} for key in keys]
+
+
+def sdk(store: Any, form: str) -> Callable[[list[str]], Call]:
+    service = store.get_feature_service(SERVICE)
+
+    def prepare(keys: list[str]) -> Call:
+        wanted = rows(keys)
+        return lambda: getattr(store.get_online_features(service, wanted, full_feature_names=True), form)()
+
+    return prepare
+
+
+def bare_socket(store: Any) -> Callable[[list[str]], Call]:
+    """The commands of a read and the bytes of its reply, nothing parsed."""
+    from fastserve import online
+
+    connection = store.config.online_store.connection
+    sock = socket.create_connection((connection.host, connection.port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.sendall(b"*2\r\n$6\r\nSELECT\r\n$1\r\n%d\r\n" % connection.db)
+    assert sock.recv(100) == b"+OK\r\n"
+    plan = store.plan(store.get_feature_service(SERVICE), True)
+
+    def prepare(keys: list[str]) -> Call:
+        batch = online.begin(plan, rows(keys))
+        commands = b"".join(iter(batch.commands, None))
+        sock.sendall(commands)
+        size, done = 0, False
+        while not done:
+            data = sock.recv(1 << 17)
+            size += len(data)
+            done = batch.feed(data)
+
+        def call() -> None:
+            sock.sendall(commands)
+            left = size
+            while left:
+                left -= len(sock.recv(1 << 17))
+
+        return call
+
+    return prepare
+
+
+def open_store(subject: str, folder: str) -> Any:
+    if subject == "feast":
+        from feast import FeatureStore
+
+        return FeatureStore(repo_path=folder)
+    import fastserve
+
+    return fastserve.FeatureStore(repo_path=folder)
+
+
+def main() -> None:
+    subject, folder = sys.argv[1:]
+    store = open_store(subject, folder)
+    prepare = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request.get("build"):
+            start = time.perf_counter()
+            count = store.precompute_feature_service(SERVICE)
+            print(json.dumps({"wall": time.perf_counter() - start, "vectors": count}), flush=True)
+            continue
+        if prepare is None:
+            form = "to_numpy" if subject == "numpy" else "to_dict"
+            prepare = bare_socket(store) if subject.endswith("floor") else sdk(store, form)
+        print(json.dumps(measure(prepare(request["keys"]), request["calls"])), flush=True)
+
+
+if __name__ == "__main__":
+    main()
