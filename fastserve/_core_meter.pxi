@@ -197,7 +197,7 @@ cdef class ReadMeter:
 @cython.final
 @cython.freelist(64)
 cdef class ReadTimer:
-    """One read on its way through the server. It is in flight until `done` or `failed` is called, or it is dropped.
+    """One read on its way through the server, in flight until `done`, `failed` or `left` is called, or it is dropped.
 
     Attributes:
         arrived: when it began, as time.monotonic_ns() tells it.
@@ -235,7 +235,7 @@ cdef class ReadTimer:
         self.answered_at = monotonic_now()
 
     def done(self, Batch batch not None):
-        """The answer is made. What comes after the first `done` or `failed` counts for nothing."""
+        """The answer is made. What comes after the first `done`, `failed` or `left` counts for nothing."""
         cdef ReadMeter meter = self.meter
         cdef PlanMeter by_plan
         cdef int64_t now = monotonic_now()
@@ -244,7 +244,10 @@ cdef class ReadTimer:
         self.leave()
         self.nanoseconds = now - self.arrived
         by_plan = meter.meter_of(batch.plan)
-        count_read(meter, batch.n_rows)
+        if meter.requests is not None:
+            meter.requests.cells[0] += 1
+        if meter.entities is not None:
+            meter.entities.put(batch.n_rows)
         if meter.succeeded is not None:
             meter.succeeded.cells[0] += 1
         if by_plan.latency is not None:
@@ -259,29 +262,27 @@ cdef class ReadTimer:
                     meter.decode.put(now - self.answered_at)
         by_plan.count(batch)
 
-    def failed(self, Py_ssize_t n_rows=-1):
-        """An error was answered. `n_rows` is how many rows were asked for, -1 if that is not known."""
+    def left(self):
+        """Nobody wants the answer any more; nothing is counted."""
+        if self.open:
+            self.leave()
+
+    def failed(self):
+        """An error was answered."""
         cdef ReadMeter meter = self.meter
         cdef int64_t now = monotonic_now()
         if not self.open:
             return
         self.leave()
         self.nanoseconds = now - self.arrived
-        if n_rows >= 0:
-            count_read(meter, n_rows)
+        if meter.requests is not None:
+            meter.requests.cells[0] += 1
         if meter.failed is not None:
             meter.failed.cells[0] += 1
         if meter.failed_latency is not None:
             meter.failed_latency.put(self.nanoseconds)
         if self.sent_at and meter.store is not None:
             meter.store.put((self.answered_at or now) - self.sent_at)
-
-
-cdef void count_read(ReadMeter meter, Py_ssize_t n_rows) noexcept:
-    if meter.requests is not None:
-        meter.requests.cells[0] += 1
-    if meter.entities is not None:
-        meter.entities.put(n_rows)
 
 
 cdef int64_t monotonic_now() noexcept:

@@ -69,6 +69,11 @@ class OnlineResponse:
         """
         return _core.python_columns(self._batch, include_event_timestamps)
 
+    @property
+    def batch(self) -> Batch:
+        """What was read, for those who count it."""
+        return self._batch
+
     def to_json(self) -> bytes:
         """Return the JSON text (UTF-8) that the server answers."""
         return _core.json_response(self._batch, self._versions)

@@ -131,7 +131,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         "vector_admin",
         "writing",
     },
-    "server": CORE | {"_version", "config", "feature_store", "model", "response", "stores.base", "writing"},
+    "server": CORE
+    | {"_version", "config", "feature_store", "model", "response", "stores.base", "transform", "writing"},
     "cli": frozenset(
         {
             "_version",

@@ -12,11 +12,6 @@ from fastserve.server.settings import find_config
 __all__ = ["serve"]
 
 
-def _refuse_metrics(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        raise click.UsageError("-m/--metrics: metrics are not part of this release", context)
-
-
 # Each option can be given as a variable too: --max-requests as FASTSERVE_MAX_REQUESTS.
 @click.command(context_settings={"auto_envvar_prefix": "FASTSERVE"})
 @click.option("-h", "--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
@@ -62,7 +57,9 @@ def _refuse_metrics(context: click.Context, parameter: click.Parameter, value: b
     help="After SIGTERM, how long to answer on while /readyz says 503.",
 )
 @click.option("--no-fast-lane", is_flag=True, help="Answer reads through ASGI too.")
-@click.option("-m", "--metrics", is_flag=True, expose_value=False, callback=_refuse_metrics, hidden=True)
+@click.option("-m", "--metrics", is_flag=True, help="Answer Prometheus on a port of its own, without a key, too.")
+@click.option("--metrics-port", type=int, default=8000, show_default=True, help="That port.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
 def serve(context: click.Context, /, no_access_log: bool, no_fast_lane: bool, **options: Any) -> None:
     """Answer over HTTP until SIGTERM or Ctrl-C."""

@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from fastserve.errors import BodyTooLargeError, FastserveError, error_to_wire
+from fastserve.errors import AuthenticationError, BodyTooLargeError, FastserveError, error_to_wire
 from fastserve.server.body import BodyError, Form, UnreadableBody, parse_body
 
 __all__ = ["JSON", "Answer", "answer_of_failure", "body_of", "guarded", "json_answer", "read_body"]
@@ -54,6 +54,8 @@ def answer_of_failure(exc: Exception, place: str) -> Answer:
         return Answer(msgspec.json.encode({"detail": exc.detail}), 422)
     if isinstance(exc, UnreadableBody):
         return Answer(b'{"detail":"There was an error parsing the body"}', 400)
+    if isinstance(exc, AuthenticationError):
+        return Answer(msgspec.json.encode({"detail": str(exc)}), 401, JSON, {"www-authenticate": "Bearer"})
     if isinstance(exc, BodyTooLargeError):
         return Answer(msgspec.json.encode({"detail": str(exc)}), 413, JSON, error_to_wire(exc))
     if isinstance(exc, FastserveError):

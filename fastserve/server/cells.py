@@ -19,6 +19,7 @@ import json
 import mmap
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Cells:
         self._used = CHUNK_BYTES // 8  # of the last chunk: there is none yet
         self._series: list[tuple[str, Labels, int, int]] = []
         self._cells_fd = self._names_fd = -1
+        self._lock = threading.Lock()
         if folder is not None:
             self._open(folder)
 
@@ -78,6 +80,10 @@ class Cells:
 
     def series(self, name: str, labels: Labels, n: int) -> tuple[mmap.mmap, int]:
         """Return `n` new cells, all 0: a buffer and the index of the first one in it."""
+        with self._lock:
+            return self._new_series(name, labels, n)
+
+    def _new_series(self, name: str, labels: Labels, n: int) -> tuple[mmap.mmap, int]:
         if self._used + n > CHUNK_BYTES // 8:
             self._chunks.append(self._new_chunk())
             self._used = 0

@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastserve._core import Batch
+from fastserve._core import Batch, ReadTimer
 from fastserve.errors import BodyTooLargeError, VectorError
 from fastserve.server.answers import Answer, answer_of_failure
 from fastserve.server.body import GetOnlineFeaturesRequest
+from fastserve.server.hooks import LEFT
 from fastserve.server.protocol import ANSWERING, BODY, IDLE, HttpProtocol
-from fastserve.server.read import READ_PATH, Head, Reads
+from fastserve.server.read import ARROW, READ_PATH, Head, Reads
 from fastserve.stores.base import PendingRead
 
 __all__ = ["READS", "FastLane"]
@@ -49,21 +50,24 @@ class ReadCycle:
     Attributes:
         is_counted: as one of the requests at hand.
         pending: what can be cancelled.
+        timer: of the metrics.
     """
 
     __slots__ = (
-        *("batch", "body", "disconnected", "head", "is_counted", "keep_alive", "more_body", "pending", "protocol"),
-        *("request", "response_complete"),
+        *("batch", "body", "disconnected", "exchange", "head", "is_counted", "keep_alive", "more_body"),
+        *("pending", "protocol", "request", "response_complete", "timer"),
     )
 
     message_event = _Unwatched()
 
     request: GetOnlineFeaturesRequest
     batch: Batch
+    timer: ReadTimer
 
     def __init__(self, protocol: FastLane, head: Head, keep_alive: bool):
         self.protocol = protocol
         self.head = head
+        self.exchange = protocol.hooks.begin("POST", READ_PATH, head, protocol.client_address)
         self.keep_alive = keep_alive
         self.body = bytearray()
         self.more_body = True
@@ -196,18 +200,21 @@ class FastLane(HttpProtocol):
     def _start(self, cycle: ReadCycle, body: bytes) -> None:
         """Begin to read."""
         reads = self.reads
+        cycle.timer = self.hooks.meters.read.begin()
         try:
+            self.hooks.check(cycle.exchange, cycle.head)
             self.life.enter()
             cycle.is_counted = True
             cycle.request = request = reads.parse(body, cycle.head)
             timeout = self.limits.deadline(cycle.head.timeout)
-            if cycle.head.wanted or not reads.store.reads_in_steps:
+            if not reads.store.reads_in_steps:
                 self._take_a_task(cycle)
                 return
             cycle.batch = batch = reads.begin(request)
-            if batch.plan.transforms:
+            if batch.plan.transforms or cycle.head.wanted == ARROW:
                 self._take_a_task(cycle)
             else:
+                cycle.timer.sent()
                 cycle.pending = reads.store.submit_read(batch, self.loop, cycle.filled, timeout)
         except VectorError:
             self._take_a_task(cycle)
@@ -217,22 +224,24 @@ class FastLane(HttpProtocol):
     def finish(self, cycle: ReadCycle, fault: BaseException | None) -> None:
         """Answer with what was read, or with what went wrong."""
         cycle.pending = None
+        cycle.timer.answered()
         if fault is not None:
             self.fail(cycle, fault)
             return
         try:
-            answer = self.reads.finish(cycle.request, cycle.batch)
+            answer = self.reads.finish(cycle.request, cycle.batch, cycle.head)
         except VectorError:
             # There may be others by now.
             self._take_a_task(cycle)
         except Exception as exc:
             self.fail(cycle, exc)
         else:
+            cycle.timer.done(cycle.batch)
             self.send(cycle, answer)
 
     def _take_a_task(self, cycle: ReadCycle) -> None:
-        """Answer a read that needs more than the store: somebody's code, pyarrow, other vectors."""
-        cycle.pending = task = self.loop.create_task(self.reads.answer_request(cycle.request, cycle.head))
+        """Answer a read that needs more than the store: somebody's code, pyarrow, other vectors, another server."""
+        cycle.pending = task = self.loop.create_task(self.reads.answer_request(cycle.request, cycle.head, cycle.timer))
         self.tasks.add(task)  # type: ignore[arg-type]
         task.add_done_callback(self.tasks.discard)
         task.add_done_callback(cycle.answered)
@@ -241,7 +250,9 @@ class FastLane(HttpProtocol):
         """Answer with what went wrong."""
         if not isinstance(exc, Exception):
             raise exc
-        self.send(cycle, answer_of_failure(exc, f"POST {READ_PATH}"))
+        cycle.timer.failed()
+        with self.hooks.about(cycle.exchange):
+            self.send(cycle, answer_of_failure(exc, f"POST {READ_PATH}"))
 
     def send(self, cycle: ReadCycle, answer: Answer) -> None:
         """Write an answer, and go on with what came meanwhile."""
@@ -249,13 +260,9 @@ class FastLane(HttpProtocol):
         if cycle.disconnected:
             return
         is_last = self.is_last or self.life.draining or not cycle.keep_alive
-        self.transport.write(self.headed(answer, is_last))
+        self.transport.write(self.headed(answer, is_last, cycle.exchange.headers))
         cycle.response_complete = True
-        if self.access_log:
-            # What uvicorn's formatter takes apart.
-            self.access_logger.info(
-                '%s - "%s %s HTTP/%s" %d', self.client_address, "POST", READ_PATH, "1.1", answer.status
-            )
+        self.hooks.end(cycle.exchange, answer.status, len(answer.body))
         if is_last:
             self.transport.close()
         self.on_response_complete()
@@ -272,3 +279,5 @@ class FastLane(HttpProtocol):
             cycle.pending.cancel()
             cycle.pending = None
             self._uncount(cycle)
+            cycle.timer.left()
+            self.hooks.end(cycle.exchange, LEFT, 0)

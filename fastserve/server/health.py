@@ -37,9 +37,15 @@ class Readiness:
         self._store = store
         self._is_draining = is_draining
         self._is_warm = False
+        self._warming: asyncio.Future[None] | None = None
         self._look: asyncio.Task[str] | None = None
         self._looked = -TRUST_SECONDS
         self._fault = ""
+
+    def start(self) -> None:
+        """Begin to compile the plans, once, on a thread."""
+        if self._warming is None:
+            self._warming = asyncio.ensure_future(asyncio.to_thread(self.warm))
 
     def warm(self) -> None:
         """Compile the plans of all feature services, so that no request waits for that. Takes seconds, on a thread.
@@ -55,6 +61,8 @@ class Readiness:
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
         """Return whether the server is ready, and what /readyz answers."""
+        if not self._is_warm:
+            self.start()  # an application that is mounted in another one has no start of its own
         fault = await self._store_fault()
         ready = self._is_warm and not fault and not self._is_draining() and self._store.has_registry
         said: dict[str, Any] = {

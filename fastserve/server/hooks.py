@@ -11,8 +11,10 @@ import contextlib
 import itertools
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +25,7 @@ from fastserve.server.exposition import metrics_text
 from fastserve.server.logs import REQUEST_ID, AccessLog
 from fastserve.server.metrics import READ, Meters
 
-__all__ = ["FOLDER_VARIABLE", "Exchange", "Hooks"]
+__all__ = ["FOLDER_VARIABLE", "LEFT", "OTHER", "Exchange", "Hooks", "Observation"]
 
 FOLDER_VARIABLE = "FASTSERVE_METRICS_DIR"
 """A folder that the processes of a server share. `fastserve serve` makes one; who starts workers otherwise, must."""
@@ -32,6 +34,8 @@ METERED = frozenset({READ, "/push", "/write-to-online-store", "/materialize", "/
 KNOWN = METERED | {"/health", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"}
 OTHER = "other"
 """Paths that are no routes, in the metrics: there is no end to them."""
+LEFT = 499
+"""The status, in metrics and log, of a request whose client left before the answer."""
 
 NAME = re.compile(r"[\x21-\x7e]{1,128}")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -49,6 +53,23 @@ class Head(Protocol):
     request_id: str | None
     traceparent: str | None
     credential: str | None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """How a server is observed.
+
+    Attributes:
+        folder: where its processes count; without one, and without FASTSERVE_METRICS_DIR, each counts for itself.
+        access_log: a line per request goes to stdout.
+        log_format: text or json.
+        listener: a listening socket for Prometheus, beside GET /metrics.
+    """
+
+    folder: Path | None = None
+    access_log: bool = False
+    log_format: str = "text"
+    listener: socket.socket | None = None
 
 
 class Exchange:
@@ -84,22 +105,17 @@ class Exchange:
 class Hooks:
     """What one process does around its requests.
 
-    Args:
-        folder: where the processes of the server count; without one, and without FASTSERVE_METRICS_DIR, this process
-            counts for itself.
-        access_log: write a line per request; `log_format` is text or json.
     Raises:
         ConfigError, NotSupportedError: the section `auth`; see `Gate`.
     """
 
-    def __init__(
-        self, config: Config, *, folder: Path | None = None, access_log: bool = False, log_format: str = "text"
-    ):
+    def __init__(self, config: Config, observation: Observation | None = None):
+        observation = observation or Observation()
         self.gate = Gate(config)
-        shared = folder or os.environ.get(FOLDER_VARIABLE)
+        shared = observation.folder or os.environ.get(FOLDER_VARIABLE)
         settings: Mapping[str, Any] = config.feature_server.get("metrics") or {}
         self.meters = Meters(Cells(Path(shared) if shared else None), settings)
-        self.access_log = AccessLog(log_format) if access_log else None
+        self.access_log = AccessLog(observation.log_format) if observation.access_log else None
         self._prefix = os.urandom(4).hex()
         self._numbers = itertools.count(1)
 

@@ -76,6 +76,8 @@ STRUCTS = (
 )
 ERRORS = {
     400: "The request is wrong as a whole",
+    401: "The server wants a key, and the request has none that it knows",
+    403: "The key does not allow that",
     404: "A view, feature, service or request data is missing",
     408: "The request did not come in time",
     413: "The body, or the number of entity rows, is over the limit",
@@ -123,6 +125,9 @@ ROUTES = (
     ("POST", "/materialize", "Load feature views from their sources"),
     ("POST", "/materialize-incremental", "Load what came since the last time"),
     ("GET", "/health", "200 while the registry can be read, else 503"),
+    ("GET", "/livez", "200 while the server runs"),
+    ("GET", "/readyz", "200 when requests can be answered, else 503"),
+    ("GET", "/metrics", "Figures for Prometheus"),
     ("GET", "/docs", "This page"),
     ("GET", "/openapi.json", "The OpenAPI document"),
 )
@@ -138,6 +143,9 @@ def openapi_document() -> Json:
             "/get-online-features": {"post": _read_operation()},
             **{path: {"post": _write_operation(path, body)} for path, body in WRITES.items()},
             "/health": {"get": _health_operation()},
+            "/livez": {"get": _watch_operation("livez", _content({}))},
+            "/readyz": {"get": _watch_operation("readyz", _content({}), may_fail=True)},
+            "/metrics": {"get": _watch_operation("metrics", {"text/plain": {"schema": {"type": "string"}}})},
         },
         "components": {"schemas": {name: _as_feast(schemas[name]) for name in sorted(schemas)}},
     }
@@ -202,6 +210,13 @@ def _health_operation() -> Json:
         "operationId": "health_health_get",
         "responses": {"200": {"description": "Successful Response", "content": _content({})}},
     }
+
+
+def _watch_operation(name: str, content: Json, may_fail: bool = False) -> Json:
+    responses: Json = {"200": {"description": "Successful Response", "content": content}}
+    if may_fail:
+        responses["503"] = {"description": "Something is missing; the answer says what", "content": content}
+    return {"summary": name.title(), "operationId": name, "responses": responses}
 
 
 def _content(schema: Json, examples: Json | None = None) -> Json:

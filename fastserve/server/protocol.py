@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, cast
 
 import httptools
@@ -27,6 +28,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from fastserve.errors import BodyTooLargeError
 from fastserve.server.answers import JSON, RETRY_AFTER_SECONDS, Answer
+from fastserve.server.hooks import OTHER, Hooks
 from fastserve.server.limits import Life
 
 __all__ = ["LIFE", "HttpProtocol"]
@@ -34,7 +36,8 @@ __all__ = ["LIFE", "HttpProtocol"]
 logger = logging.getLogger("fastserve.server")
 
 LIFE = "fastserve_life"
-"""The key of the lifespan state under which the application gives its Life to the protocol."""
+HOOKS = "fastserve_hooks"
+"""The keys of the lifespan state under which the application gives its Life and its Hooks to the protocol."""
 
 IDLE, HEAD, BODY, ANSWERING, OVER = range(5)
 """What a connection waits for: a request, the rest of its headers, of its body, our answer, or its own end."""
@@ -65,6 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.life: Life = self.app_state[LIFE]
+        self.hooks: Hooks = self.app_state[HOOKS]
         self.limits = self.life.limits
         self.phase = IDLE
         self.since = self.loop.time()
@@ -202,13 +206,14 @@ class HttpProtocol(HttpToolsProtocol):
             self.enter(IDLE)
         self.flow.resume_reading()
 
-    def headed(self, answer: Answer, is_last: bool) -> bytes:
+    def headed(self, answer: Answer, is_last: bool, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
         """Return an answer as it is sent."""
         lines = [STATUS_LINE[answer.status]]
         # In the order in which Starlette and uvicorn send them.
         headers = [*self.server_state.default_headers]
         headers += [(name.encode(), value.encode()) for name, value in answer.headers.items()]
         headers += [(b"content-length", b"%d" % len(answer.body)), (b"content-type", answer.media_type.encode())]
+        headers += more
         if is_last:
             headers += [(b"connection", b"close")]
         for name, value in headers:
@@ -218,6 +223,7 @@ class HttpProtocol(HttpToolsProtocol):
     def refuse(self, status: int, text: str, retry: bool = False) -> None:
         """Answer the request that is coming in, or what should be one, and end the connection."""
         logger.warning("%s: %s", self.client_address or "a client", text)
+        self.hooks.meters.answered(OTHER, status)
         headers = {"retry-after": RETRY_AFTER_SECONDS} if retry else {}
         answer = Answer(msgspec.json.encode({"detail": text}), status, JSON, headers)
         self.last_words = self.headed(answer, is_last=True)

@@ -14,13 +14,15 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from fastserve._core import Batch
+from fastserve._core import Batch, ReadTimer
 from fastserve.errors import NotSupportedError, StoreTimeoutError
 from fastserve.feature_store import FeatureStore
 from fastserve.model import FeatureService
 from fastserve.response import OnlineResponse
 from fastserve.server.answers import Answer
+from fastserve.server.auth import credential_of
 from fastserve.server.body import GetOnlineFeaturesRequest, parse_body, with_binary
+from fastserve.server.hooks import Hooks
 from fastserve.server.limits import Life
 
 __all__ = ["ARROW", "PROTOBUF", "READ_PATH", "Head", "Headers", "Reads"]
@@ -33,21 +35,26 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Head:
-    """What the headers of a read say.
+    """What the headers of a request say.
 
     Attributes:
         headers: all of them, names in lower case.
         content_type: of the body.
         timeout: X-Request-Timeout-Ms, as it came.
         wanted: the media type that the answer is to have: ARROW, PROTOBUF, or "" for JSON.
+        request_id: X-Request-Id; traceparent: likewise.
+        credential: the key of whoever asks.
     """
 
-    __slots__ = ("content_type", "headers", "timeout", "wanted")
+    __slots__ = ("content_type", "credential", "headers", "request_id", "timeout", "traceparent", "wanted")
 
     def __init__(self, headers: Headers):
         self.headers = list(headers)
         self.content_type = self.get(b"content-type")
         self.timeout = self.get(b"x-request-timeout-ms")
+        self.request_id = self.get(b"x-request-id")
+        self.traceparent = self.get(b"traceparent")
+        self.credential = credential_of(self.get(b"authorization"), self.get(b"x-api-key"))
         accept = self.get(b"accept")
         self.wanted = _preferred(accept) if accept is not None else ""
 
@@ -77,38 +84,47 @@ def _weight(parameters: list[str]) -> float:
 class Reads:
     """Answers read requests from a store, within the limits of a server."""
 
-    def __init__(self, store: FeatureStore, life: Life):
+    def __init__(self, store: FeatureStore, life: Life, hooks: Hooks):
         self.store = store
         self.life = life
+        self.hooks = hooks
         self.known_heads: dict[bytes, Any] = {}  # the fast lane's
 
     async def answer(self, body: bytes, head: Head) -> Answer:
-        """Return the answer to a body. Raises what `answer_of_failure` answers."""
-        with self.life:
-            request = self.parse(body, head)
-            return await self.answer_request(request, head)
+        """Return the answer to a body, and count it. Raises what `answer_of_failure` answers."""
+        timer = self.hooks.meters.read.begin()
+        try:
+            with self.life:
+                request = self.parse(body, head)
+                return await self.answer_request(request, head, timer)
+        except Exception:
+            timer.failed()
+            raise
 
     def parse(self, body: bytes, head: Head) -> GetOnlineFeaturesRequest:
         """Return what a body asks for. Raises BodyError, UnreadableBody, TooManyEntitiesError."""
         request = parse_body(body, head.content_type, GetOnlineFeaturesRequest)
         if request.binary_entities:
-            request.entities = dict(with_binary(request.entities, request.binary_entities))
+            request.entities = {**with_binary(request.entities, request.binary_entities)}
         self.life.limits.check_entities(request.entities)
         return request
 
-    async def answer_request(self, request: GetOnlineFeaturesRequest, head: Head) -> Answer:
+    async def answer_request(self, request: GetOnlineFeaturesRequest, head: Head, timer: ReadTimer) -> Answer:
         """Return the answer to a request, whatever it needs. Raises what `answer_of_failure` answers."""
         timeout = self.life.limits.deadline(head.timeout)
+        timer.sent()
         try:
             found = await asyncio.wait_for(self._read(request), timeout)
         except asyncio.TimeoutError as exc:
             raise StoreTimeoutError(f"no answer within {timeout:g} seconds") from exc
-        if head.wanted == PROTOBUF:
-            return Answer(found.to_protobuf(), media_type=PROTOBUF)
+        timer.answered()
         if head.wanted == ARROW:
             # On a thread: the first one loads pyarrow, and large ones are what it is for.
-            return Answer(await asyncio.to_thread(_arrow_stream, found), media_type=ARROW)
-        return self.encode(found, request)
+            answer = Answer(await asyncio.to_thread(_arrow_stream, found), media_type=ARROW)
+        else:
+            answer = self.encode(found, request, head)
+        timer.done(found.batch)
+        return answer
 
     async def _read(self, request: GetOnlineFeaturesRequest) -> OnlineResponse:
         return await self.store.get_online_features_async(
@@ -124,17 +140,20 @@ class Reads:
         """Return what is to be read. Raises as `FeatureStore.begin_read`."""
         return self.store.begin_read(self.features(request), request.entities, request.full_feature_names)
 
-    def finish(self, request: GetOnlineFeaturesRequest, batch: Batch) -> Answer:
+    def finish(self, request: GetOnlineFeaturesRequest, batch: Batch, head: Head) -> Answer:
         """Return the answer that carries what was read. Raises as `FeatureStore.finish_read`."""
-        return self.encode(self.store.finish_read(batch, request.include_feature_view_version_metadata), request)
+        found = self.store.finish_read(batch, request.include_feature_view_version_metadata)
+        return self.encode(found, request, head)
 
     def features(self, request: GetOnlineFeaturesRequest) -> FeatureService | list[str]:
         """Return what is asked for. Raises FeatureServiceNotFoundException."""
         service = request.feature_service
         return self.store.get_feature_service(service) if service else request.features
 
-    def encode(self, found: OnlineResponse, request: GetOnlineFeaturesRequest) -> Answer:
-        """Return the answer that carries these features, as JSON."""
+    def encode(self, found: OnlineResponse, request: GetOnlineFeaturesRequest, head: Head) -> Answer:
+        """Return the answer that carries these features, as JSON or protobuf."""
+        if head.wanted == PROTOBUF:
+            return Answer(found.to_protobuf(), media_type=PROTOBUF)
         return Answer(found.to_compact_json() if request.compact else found.to_json())
 
 

@@ -7,7 +7,6 @@ one clear error. The listening socket is opened here too; stores, connections an
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import logging
 import os
@@ -24,10 +23,13 @@ from msgspec.structs import replace
 from fastserve.config import Config
 from fastserve.errors import FastserveError, RequestError
 from fastserve.feature_store import FeatureStore
+from fastserve.server.auth import Gate
+from fastserve.server.logs import LOG_FORMATS, log_config
 
 if TYPE_CHECKING:
     import uvicorn
 
+    from fastserve.server.hooks import Observation
     from fastserve.server.limits import Life
 
 __all__ = ["ServeOptions", "serve"]
@@ -38,7 +40,15 @@ BACKLOG = 2048
 
 
 NUMBERS = (
-    *("port", "max_requests", "max_requests_jitter", "keep_alive_timeout", "registry_ttl_sec", "timeout"),
+    *(
+        "port",
+        "metrics_port",
+        "max_requests",
+        "max_requests_jitter",
+        "keep_alive_timeout",
+        "registry_ttl_sec",
+        "timeout",
+    ),
     *("header_timeout", "body_timeout", "max_body_bytes", "max_entities", "max_in_flight", "drain_seconds"),
 )
 """Options that are not negative."""
@@ -68,6 +78,9 @@ class ServeOptions:
         max_in_flight: reads and writes at hand of one worker, further ones get 503; 0 is any.
         drain_seconds: on SIGTERM, how long to go on answering (while /readyz says 503) before the socket is closed.
         fast_lane: answer reads past ASGI; the answers are the same.
+        metrics: answer Prometheus on a port of its own too; `feature_server: metrics: enabled` does the same.
+        metrics_port: that port; 0 takes a free one.
+        log_format: of messages and access log: text or json.
     Raises:
         RequestError: an option is out of range, or only one of key and certificate is given.
     """
@@ -92,6 +105,9 @@ class ServeOptions:
     max_in_flight: int = 1000
     drain_seconds: float = 0
     fast_lane: bool = True
+    metrics: bool = False
+    metrics_port: int = 8000
+    log_format: str = "text"
 
     def __post_init__(self) -> None:
         if self.workers < 1 and self.workers != -1:
@@ -101,6 +117,8 @@ class ServeOptions:
         for name in NUMBERS:
             if not (getattr(self, name) or 0) >= 0:
                 raise RequestError(f"{name}: {getattr(self, name)}; expected 0 or more")
+        if self.log_format not in LOG_FORMATS:
+            raise RequestError(f"log_format: {self.log_format!r}; expected {' or '.join(LOG_FORMATS)}")
         if bool(self.tls_key_path) != bool(self.tls_cert_path):
             raise RequestError("-k/--key and -c/--cert belong together: give both, or none")
 
@@ -124,18 +142,40 @@ def serve(config: Config, options: ServeOptions | None = None) -> None:
         section = replace(config.fastserve, registry_refresh_seconds=options.registry_ttl_sec)
         config = replace(config, fastserve=section)
     life = _life(options)
-    server_config = _uvicorn_config(config, options, life)
     _check_certificate(options)
+    Gate(config)
     with FeatureStore(config=config) as store:
         store.check_registry()
-    with contextlib.closing(_listen(options.host, options.port)) as listener, _quiet_end():
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(_listen(options.host, options.port)))
+        observation = _observation(config, options, stack)
+        server_config = _uvicorn_config(config, options, life, observation)
+        stack.enter_context(_quiet_end())
         scheme = "https" if options.tls_cert_path else "http"
-        host, port = listener.getsockname()[:2]
-        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        address = _address(scheme, listener)
         logging.getLogger("uvicorn.error").info(
             "project %s on %s, documentation at %s/docs", config.project, address, address
         )
         _run(server_config, options, life, listener)
+
+
+def _address(scheme: str, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _observation(config: Config, options: ServeOptions, stack: contextlib.ExitStack) -> Observation:
+    """Return how the processes are observed; what they share is made here, and given back when the stack is closed."""
+    from fastserve.server.cells import make_folder, remove_folder
+    from fastserve.server.hooks import Observation
+
+    section = config.feature_server.get("metrics") or {}
+    listener = None
+    if options.metrics or section.get("enabled"):
+        listener = stack.enter_context(contextlib.closing(_listen(options.host, options.metrics_port)))
+    folder = make_folder()
+    stack.callback(remove_folder, folder)
+    return Observation(folder, options.access_log, options.log_format, listener)
 
 
 def _life(options: ServeOptions) -> Life:
@@ -154,7 +194,7 @@ def _life(options: ServeOptions) -> Life:
     return Life(limits)
 
 
-def _uvicorn_config(config: Config, options: ServeOptions, life: Life) -> uvicorn.Config:
+def _uvicorn_config(config: Config, options: ServeOptions, life: Life, observation: Observation) -> uvicorn.Config:
     try:
         import uvicorn
 
@@ -167,15 +207,15 @@ def _uvicorn_config(config: Config, options: ServeOptions, life: Life) -> uvicor
             f"{exc.name} is not installed, the server needs it: pip install 'fastserve[server]'"
         ) from None
     return uvicorn.Config(
-        functools.partial(create_app, config=config, life=life),
+        functools.partial(create_app, config=config, life=life, observation=observation),
         factory=True,
         http=FastLane if options.fast_lane else HttpProtocol,
         interface="asgi3",
         lifespan="on",
         ws="none",
-        access_log=options.access_log,
+        access_log=False,  # ours has more in it
         log_level=options.log_level,
-        log_config=_log_config(uvicorn.config.LOGGING_CONFIG, options.log_level),
+        log_config=log_config(options.log_format, options.log_level),
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,
         ssl_keyfile=options.tls_key_path or None,
@@ -188,13 +228,6 @@ def _recycling(options: ServeOptions) -> dict[str, Any]:
     if not options.max_requests:
         return {}
     return {"limit_max_requests": options.max_requests, "limit_max_requests_jitter": options.max_requests_jitter}
-
-
-def _log_config(uvicorns: dict[str, Any], level: str) -> dict[str, Any]:
-    """Our own messages go where uvicorn's go; each worker sets this up for itself."""
-    ours = copy.deepcopy(uvicorns)
-    ours["loggers"]["fastserve"] = {"handlers": ["default"], "level": level.upper(), "propagate": False}
-    return ours
 
 
 def _check_certificate(options: ServeOptions) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,6 +28,8 @@ from fastserve.server.body import (
     WriteToFeatureStoreRequest,
     with_binary,
 )
+from fastserve.server.hooks import Hooks
+from fastserve.server.metrics import Meters
 from fastserve.writing import MaterializationRunningError, parse_time
 
 __all__ = ["ROUTES", "Jobs"]
@@ -78,6 +81,8 @@ async def push(request: Request) -> Response:
     rows = with_binary(body.df, body.binary)
     with request.app.state.life:
         await store.push_async(body.push_source_name, rows, body.allow_registry_cache, body.to)
+    hooks: Hooks = request.app.state.hooks
+    hooks.meters.pushed(body.push_source_name, body.to)
     return Response()
 
 
@@ -122,6 +127,7 @@ async def materialize_incremental(request: Request) -> Response:
 async def _load(request: Request, names: list[str] | None, version: str | None, load: Callable[..., Any]) -> Response:
     """Load views now, or, with `?async=true`, begin to."""
     store: FeatureStore = request.app.state.store
+    load = _metered(request.app.state.hooks.meters, load)
     if not _flag(request, "async"):
         await asyncio.to_thread(load, feature_views=names, version=version)
         return json_answer(b"null")
@@ -133,6 +139,22 @@ async def _load(request: Request, names: list[str] | None, version: str | None, 
     except MaterializationRunningError as exc:
         return json_answer(msgspec.json.encode({"error": str(exc), "feature_views": exc.views}), 409)
     return json_answer(msgspec.json.encode({"status": "accepted", "feature_views": chosen}), 202)
+
+
+def _metered(meters: Meters, load: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Return `load`, whose runs are counted; those of views that nobody named only if they succeed."""
+
+    def run(feature_views: list[str] | None, **arguments: Any) -> list[Any]:
+        began = time.monotonic()
+        try:
+            loaded = load(feature_views=feature_views, **arguments)
+        except Exception:
+            meters.materialized(feature_views or [], False, time.monotonic() - began)
+            raise
+        meters.materialized([one.view for one in loaded], True, time.monotonic() - began)
+        return loaded
+
+    return run
 
 
 def _flag(request: Request, name: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from fastserve.config import parse_config
 from fastserve.errors import AuthenticationError, FeastPermissionError
-from fastserve.server.hooks import FOLDER_VARIABLE, Exchange, Hooks
+from fastserve.server.hooks import FOLDER_VARIABLE, Exchange, Hooks, Observation
 from fastserve.server.logs import REQUEST_ID
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -25,7 +25,7 @@ class Head:
 
 
 def hooks(repo: Path, auth: Any = None, **options: Any) -> Hooks:
-    return Hooks(parse_config({"project": "p", "registry": "r.db", "auth": auth}, repo), **options)
+    return Hooks(parse_config({"project": "p", "registry": "r.db", "auth": auth}, repo), Observation(**options))
 
 
 def begun(found: Hooks, path: str = "/push", **headers: str) -> Exchange:

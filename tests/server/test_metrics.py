@@ -78,7 +78,7 @@ def test_a_read_is_in_every_metric_of_reads(rand: Random) -> None:
 
 def test_a_failed_read_is_an_error() -> None:
     found = meters()
-    found.read.begin().failed(1)
+    found.read.begin().failed()
     assert shown(found, "feast_feature_server_request_total") == [
         f'feast_feature_server_request_total{{endpoint="{READ}",status="error"}} 1.0'
     ]

@@ -46,6 +46,8 @@ def bare(schema: Any, names: bool = False) -> Any:
 
 def without_ours(document: dict[str, Any]) -> dict[str, Any]:
     """Take out what fastserve has beyond Feast: forms of the answer, errors, time-outs, examples."""
+    for path in ("/livez", "/readyz", "/metrics"):
+        del document["paths"][path]
     for path, operations in document["paths"].items():
         for operation in operations.values():
             responses = operation["responses"]
