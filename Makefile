@@ -3,7 +3,7 @@
 
 PYTHON_ENV := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop types lint bench fuzz crosstalk wheels clean
+.PHONY: help demo test interop types lint docs bench fuzz crosstalk wheels clean
 
 help:      ## this list
 	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ lint:      ## ruff, and shellcheck where it is installed
 	@$(PYTHON_ENV)/ruff check .
 	@$(PYTHON_ENV)/ruff format --check .
 	@! command -v shellcheck >/dev/null || shellcheck -x scripts/*.sh interop/*.sh wheels/*.sh tools/*.sh .ci/run
+
+docs:      ## the documentation site, into build/site; a link that leads nowhere fails
+	@scripts/setup.sh docs
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV)/mkdocs build --strict --quiet $(ARGS)
+	@echo build/site/index.html
 
 bench:     ## measures against Feast and against the raw socket
 	@scripts/setup.sh test

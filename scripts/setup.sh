@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Gets this folder ready for one kind of work, and does nothing when it is: scripts/setup.sh run | test | dev
+# Gets this folder ready for one kind of work, and does nothing when it is: scripts/setup.sh run | test | dev | docs
 #   run   .venv with fastserve (editable) and its server: make demo
 #   test  and everything the tests import, a redis-server and a PostgreSQL: make test
 #   dev   and the tools: make types, lint, wheels
+#   docs  what run has, and what makes the documentation site: make docs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -12,13 +13,14 @@ case $level in
     run) extras=server,remote,materialize levels=(run) ;;
     test) extras=test levels=(run test) ;;
     dev) extras=dev levels=(run test dev) ;;
-    *) die "usage: scripts/setup.sh run | test | dev" ;;
+    docs) extras=docs levels=(run docs) ;;
+    *) die "usage: scripts/setup.sh run | test | dev | docs" ;;
 esac
 core=(setup.py fastserve/_core.pyx fastserve/_core_*.pxi)
 stamp() { touch "${@/#/$VENV/.ready-}"; }
 
 packages=()
-if [ "$level" != run ]; then
+if [ "$level" = test ] || [ "$level" = dev ]; then
     command -v redis-server >/dev/null || packages+=(redis-server)
     # Debian keeps the server itself off the path.
     command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || packages+=(postgresql)
