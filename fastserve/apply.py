@@ -18,7 +18,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from fastserve.changes import KIND_NAMES, Change, differences, is_same
+from fastserve.changes import KIND_NAMES, Change, FieldChange, differences, is_same
 from fastserve.config import Config
 from fastserve.definition import FeatureService, Project, dummy_entity
 from fastserve.definition.validate import Registered, validate
@@ -299,7 +299,7 @@ class _Edit:
         if getattr(getattr(old, "spec", None), "disabled", False):
             new.spec.disabled = True  # an apply does not undo `feature-views disable`
         if is_same(old, new):
-            return Change(KIND_NAMES[kind], name, "unchanged")
+            return self._remember(kind, old) or Change(KIND_NAMES[kind], name, "unchanged")
         new.meta.CopyFrom(old.meta)
         new.meta.last_updated_timestamp.CopyFrom(self._now)
         found, version = self._versions.advance(kind, old, new) if kind in VERSIONED else (new, None)
@@ -307,6 +307,16 @@ class _Edit:
         fields = differences(old, new if found is old else found)
         old.CopyFrom(found)
         return Change(KIND_NAMES[kind], name, "updated", fields, version, note)
+
+    def _remember(self, kind: str, view: Any) -> Change | None:
+        """Make the version active again that a view is."""
+        number = self._versions.forgotten(view) if kind in VERSIONED else None
+        if number is None:
+            return None
+        view.meta.current_version_number = number
+        view.meta.last_updated_timestamp.CopyFrom(self._now)
+        fields = (FieldChange("active version", "v0", f"v{number}"),)
+        return Change(KIND_NAMES[kind], view.spec.name, "updated", fields, note="the registry had forgotten it")
 
     def _add_sources(self, service: pb.FeatureService) -> None:
         """Repeat the sources of versions that a service names, as Feast does for all of its views."""

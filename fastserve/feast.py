@@ -111,7 +111,8 @@ class OnlineStore(RedisOnlineStore):  # type: ignore[misc]
     ) -> None:
         """Write rows: what is newer than what is stored, decided in the store in one step.
 
-        Rows that the core does not take, since a value is not of its feature's type, are written by Feast's code.
+        Rows that the core does not take as they are, since a value is not of its feature's type or is a set or a time
+        with a zone, are written by Feast's code.
         """
         store = self._store(config)
         try:
@@ -120,7 +121,7 @@ class OnlineStore(RedisOnlineStore):  # type: ignore[misc]
             super().online_write_batch(config, table, data, progress)
             return
         if rows is not None:
-            store._store.write(rows)
+            store._vectors.write(rows)
         if progress is not None:
             progress(len(data))
 
@@ -205,6 +206,8 @@ def _format(table: Any, row: tuple[Any, dict[str, Any], datetime, datetime | Non
     types = {field.name: ValueType(field.dtype.to_value_type().value) for field in columns}
     if unknown := row[1].keys() - types.keys():
         raise WriteError(table.name, f"unknown features: {', '.join(sorted(unknown))}")
+    if inexact := [name for name in row[1] if _is_inexact(types[name])]:
+        raise WriteError(table.name, f"features that would change: {', '.join(inexact)}")
     kinds = [value.WhichOneof("val").removesuffix("_val").upper() for value in key.entity_values]
     keys = [(name, ValueType[kind]) for name, kind in zip(key.join_keys, kinds, strict=True)]
     return RowFormat(
@@ -216,6 +219,11 @@ def _format(table: Any, row: tuple[Any, dict[str, Any], datetime, datetime | Non
         field_mapping={},
         vector_lengths={},
     )
+
+
+def _is_inexact(value_type: ValueType) -> bool:
+    """Whether a value may get other bytes on its way: sets have no order, an empty zone is UTC."""
+    return value_type is ValueType.ZONED_TIMESTAMP or value_type.name.endswith("_SET")
 
 
 def _stored_name(table: Any, versioning: bool) -> str:

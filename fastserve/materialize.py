@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 WINDOW_WITHOUT_TTL = timedelta(weeks=52)
 
 T = TypeVar("T")
+J = TypeVar("J")
 Window = Callable[[FeatureView], tuple[datetime, datetime]]
 
 
@@ -170,12 +171,28 @@ def _can_be_loaded(snapshot: Snapshot, view: FeatureView) -> bool:
 def _obstacle(snapshot: Snapshot, view: FeatureView) -> str:
     """Return why a view's rows cannot be taken from its source, or ""."""
     if view.kind == "on_demand_feature_view":
-        return "a stored on-demand feature view is computed when rows of it are written"
+        return _on_demand_obstacle(snapshot, view)
     if view.batch_source is None:
         return "it has no batch source"
     spec: Any = _message(snapshot.message, snapshot.project, view.name).spec
     if spec.HasField("feature_transformation"):
         return "its rows are made by a transformation, which is not supported"
+    return ""
+
+
+def _on_demand_obstacle(snapshot: Snapshot, view: FeatureView) -> str:
+    """Return why the rows of a stored on-demand view cannot be computed from its sources, or ""."""
+    found = snapshot.get_on_demand_feature_view(view.name)
+    if found.request_sources:
+        return "it needs request data; its rows are computed when they are written"
+    if not found.source_projections:
+        return "it has no source views"
+    for projection in found.source_projections.values():
+        source = snapshot.get_feature_view(projection.name)
+        if set(source.join_keys) != set(view.join_keys):
+            return f"the join keys of its source {source.name} are not its own"
+        if source.batch_source is None:
+            return f"its source {source.name} has no batch source"
     return ""
 
 
@@ -233,8 +250,8 @@ def plan_jobs(views: Iterable[FeatureView], window: Window, options: PlanOptions
 
 
 def run(
-    jobs: Sequence[Job],
-    load: Callable[[Job, threading.Event], Loaded],
+    jobs: Sequence[J],
+    load: Callable[[J, threading.Event], Loaded],
     done: Callable[[Loaded], None],
     workers: int = 1,
     stop: threading.Event | None = None,
@@ -333,6 +350,8 @@ def record(message: pb.Registry, project: str, loaded: Loaded) -> None:
         RegistryError: the view is not there any more.
     """
     meta = _meta(message, project, loaded.view)
+    if isinstance(meta, pb.OnDemandFeatureViewMeta):
+        return  # it has no place for intervals
     interval = meta.materialization_intervals.add()
     interval.start_time.FromDatetime(loaded.start)
     interval.end_time.FromDatetime(loaded.end)
@@ -349,12 +368,15 @@ def set_states(message: pb.Registry, project: str, states: Mapping[str, int]) ->
     return old
 
 
-def _meta(message: pb.Registry, project: str, name: str) -> pb.FeatureViewMeta:
+def _meta(message: pb.Registry, project: str, name: str) -> pb.FeatureViewMeta | pb.OnDemandFeatureViewMeta:
     return _message(message, project, name).meta
 
 
-def _message(message: pb.Registry, project: str, name: str) -> pb.FeatureView | pb.StreamFeatureView:
-    views: list[pb.FeatureView | pb.StreamFeatureView] = [*message.feature_views, *message.stream_feature_views]
+_Message = pb.FeatureView | pb.StreamFeatureView | pb.OnDemandFeatureView
+
+
+def _message(message: pb.Registry, project: str, name: str) -> _Message:
+    views: list[_Message] = [*message.feature_views, *message.stream_feature_views, *message.on_demand_feature_views]
     for view in views:
         if view.spec.name == name and view.spec.project == project:
             return view

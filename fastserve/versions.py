@@ -61,6 +61,29 @@ class Versions:
             return None
         return kinds[record.feature_view_type].FromString(record.feature_view_proto)
 
+    def forgotten(self, view: Any) -> int | None:
+        """Return the number of the active version of a view, if the registry says 0 although the view is no version 0.
+
+        An `apply` of Feast's forgets the number of a view that it has not changed.
+        """
+        numbers = self.numbers(view.spec.name)
+        active = getattr(view.meta, "current_version_number", None)
+        if active != 0 or not numbers or not numbers[-1]:
+            return None
+        form = _stored_form(view)
+        found = [n for n in reversed(numbers) if self._form(view.spec.name, n) == form]
+        if not found or 0 in found:
+            return None
+        pin = _pin(view)
+        return pin if pin in found else found[0]
+
+    def _form(self, name: str, number: int) -> tuple[bytes, str] | None:
+        try:
+            view = self.recorded(name, number)
+        except DecodeError:
+            return None  # who asks for that version is told
+        return None if view is None else _stored_form(view)
+
     def start(self, kind: str, view: Any) -> int:
         """Record the first version of a new view."""
         number = _pin(view) or 0

@@ -14,6 +14,7 @@ from fastserve import materialize as loading
 from fastserve.config import Config
 from fastserve.errors import RequestError
 from fastserve.materialize import Loaded, Settings
+from fastserve.materialize_on_demand import OnDemandJob, load_on_demand, plan_on_demand
 from fastserve.model import FeatureView
 from fastserve.offline import prepend_rows
 from fastserve.plan import PlanOptions
@@ -300,23 +301,41 @@ class WritingMixin:
         progress: Progress | None,
         stop: threading.Event | None,
     ) -> list[Loaded]:
-        views = self._chosen(names, version)
-        jobs = loading.plan_jobs(views, window, self._options, self.config.repo_path)
+        jobs = self._jobs(self._chosen(names, version), window)
         settings, told = self._settings(workers), progress or default_progress()
         if engine == "ray":
             from fastserve.ray_engine import RayEngine
 
-            load: Any = RayEngine(self.config, self._options, settings, told).load
+            load_stored: Any = RayEngine(self.config, self._options, settings, told).load
         elif engine == "local":
 
-            def load(job: loading.Job, stop: threading.Event) -> Loaded:
+            def load_stored(job: loading.Job, stop: threading.Event) -> Loaded:
                 return loading.load_view(self._vectors, job, settings, told, stop)
 
         else:
             raise RequestError(f"engine: 'local' or 'ray' expected, got {engine!r}")
+
+        def load(job: loading.Job | OnDemandJob, stop: threading.Event) -> Loaded:
+            if isinstance(job, OnDemandJob):  # its function is run here, whatever the engine
+                return load_on_demand(self._vectors, job, settings, told, stop)
+            found: Loaded = load_stored(job, stop)
+            return found
+
         loaded = loading.run(jobs, load, self._record, workers, stop)
         self._build_missing([job.writer.plan.view for job in jobs], told)
         return loaded
+
+    def _jobs(self, views: Sequence[FeatureView], window: loading.Window) -> list[loading.Job | OnDemandJob]:
+        snapshot, repo_path = self._current_snapshot(), self.config.repo_path
+        stored = [view for view in views if view.kind != "on_demand_feature_view"]
+        return [
+            *loading.plan_jobs(stored, window, self._options, repo_path),
+            *(
+                plan_on_demand(snapshot, view, window, self._options, repo_path)
+                for view in views
+                if view.kind == "on_demand_feature_view"
+            ),
+        ]
 
     def materializable(self, feature_views: Sequence[str] | None = None, version: str | None = None) -> list[str]:
         """Return the names of the views that `materialize` would load; raises as it does."""

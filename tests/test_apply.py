@@ -282,6 +282,34 @@ def test_a_change_of_features_makes_a_version(any_repo: Path) -> None:
     assert [found.version for found in run(any_repo)] == [2]  # as Feast: going back is a change, too
 
 
+def forget(message: pb.Registry) -> None:
+    for found in message.feature_views:
+        found.meta.current_version_number = 0
+
+
+def test_an_active_version_that_feast_forgot_is_active_again(any_repo: Path) -> None:
+    run(any_repo)
+    change(any_repo, *ONE_MORE)
+    run(any_repo)
+    open_registry(load_config(any_repo)).update(forget)
+    (found,) = run(any_repo)
+    assert (str(found), [str(field) for field in found.fields]) == (
+        "updated feature view stats",
+        ["active version: v0 -> v1"],
+    )
+    assert (view(any_repo, "stats").meta.current_version_number, numbers(any_repo, "stats")) == (1, [0, 1])
+    assert run(any_repo) == []
+
+
+def test_version_0_is_not_taken_for_a_later_one_that_is_equal(any_repo: Path) -> None:
+    run(any_repo)
+    for text in (ONE_MORE, ONE_MORE[::-1]):
+        change(any_repo, *text)
+        run(any_repo)
+    open_registry(load_config(any_repo)).update(forget)
+    assert run(any_repo) == []
+
+
 def test_a_service_has_the_features_of_the_version_it_names(any_repo: Path) -> None:
     run(any_repo)
     change(any_repo, *ONE_MORE)

@@ -52,6 +52,20 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "materialize": frozenset(
         {"errors", "latest", "model", "parquet", "plan", "progress", "registry", "stores.base", "write"}
     ),
+    "materialize_on_demand": frozenset(
+        {
+            "latest",
+            "materialize",
+            "model",
+            "parquet",
+            "plan",
+            "progress",
+            "registry",
+            "stores.base",
+            "write",
+            "write_on_demand",
+        }
+    ),
     "ray_engine": frozenset(
         {
             "config",
@@ -72,7 +86,17 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "remote_client": frozenset({"errors", "model", "plan", "registry", "write"}),
     "remote": CORE | {"model", "online", "remote_answers", "remote_rows", "stores"},
     "writing": SDK
-    | {"arrow", "materialize", "offline", "precompute", "progress", "ray_engine", "remote", "write_on_demand"},
+    | {
+        "arrow",
+        "materialize",
+        "materialize_on_demand",
+        "offline",
+        "precompute",
+        "progress",
+        "ray_engine",
+        "remote",
+        "write_on_demand",
+    },
     "repo": frozenset({"errors", "definition"}),
     "infer": frozenset({"errors", "types", "definition", "model", "parquet", "registry", "repo"}),
     "changes": frozenset({"registry", "source_text"}),

@@ -203,7 +203,7 @@ def test_what_a_dead_job_left_marked_is_given_back_as_generated(store: FeatureSt
 
 
 def test_the_views_that_materialize_would_load(store: FeatureStore) -> None:
-    assert sorted(store.materializable()) == sorted(VIEWS)
+    assert sorted(store.materializable()) == sorted([*VIEWS, "stored_odfv"])
     assert store.materializable(["fx_rates", "fx_rates"]) == ["fx_rates"]
     with pytest.raises(FeatureViewNotFoundException, match="nope"):
         store.materializable(["nope"])

@@ -7,6 +7,7 @@ our locks, has written meanwhile.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -34,6 +35,8 @@ from fastserve.registry.lists import content, name_of, project_of
 from fastserve.registry.sql_tables import HISTORY, KINDS, METADATA, PERMISSIONS, TABLES, Kind
 
 __all__ = ["Conflict", "State", "read", "remove", "write"]
+
+logger = logging.getLogger(__name__)
 
 _Key = tuple[Any, ...]
 _Rows = dict[_Key, dict[str, Any]]
@@ -91,7 +94,14 @@ def _read_kind(connection: Connection, kind: Kind, project: str, state: State) -
     items = getattr(state.message, kind.list_name)
     blobs = state.blobs[kind.table.name] = {}
     for name, project_id, blob in sorted(map(tuple, connection.execute(query))):  # a table has no order of its own
-        item = _parse(items.add(), blob, kind.table, name)
+        try:
+            item = _parse(items.add(), blob, kind.table, name)
+        except RegistryError:
+            if kind is not PERMISSIONS:
+                raise
+            logger.warning("permission %s in the registry is damaged; it is left out, nothing is decided by it", name)
+            del items[-1]
+            continue
         _set_project(item, project_id)
         blobs[_key(kind.table, name, project_id)] = blob
 

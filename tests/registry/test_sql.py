@@ -136,6 +136,14 @@ def test_a_damaged_row(path: Path, damage: str) -> None:
         opened(path).load()
 
 
+def test_a_damaged_permission_is_left_out(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    change(path, "INSERT INTO permissions VALUES ('p', 'bank', 1, x'0a030a0170'), ('q', 'bank', 1, x'ffff')")
+    assert [found.spec.name for found in opened(path).load().message.permissions] == ["p"]
+    assert "permission q in the registry is damaged" in caplog.text
+    opened(path).update(describe)
+    assert rows(path, "SELECT count(*) FROM permissions") == [(2,)]
+
+
 # ---- writing as Feast does ----
 
 
