@@ -43,12 +43,14 @@ import_datetime()
 
 include "_core_bytes.pxi"    # Cursor (bounded reads), Sink (growing buffer), varints, decimal text, JSON text
 include "_core_double.pxi"   # double -> text
-include "_core_value.pxi"    # feature Value: wire bytes -> Python, wire bytes -> JSON
+include "_core_value.pxi"    # feature Value: wire bytes -> Python
+include "_core_json.pxi"     # feature Value: wire bytes -> JSON
 include "_core_encode.pxi"   # feature Value: Python -> wire bytes
 include "_core_key.pxi"      # entity keys: serialise, deserialise, prefix; hash field ids
 include "_core_layout.pxi"   # VectorLayout: what a packed vector of all features of a service looks like
 include "_core_plan.pxi"     # ReadPlan, KeyGroup, Slot: what does not depend on the entities
 include "_core_resp.pxi"     # Redis's replies: numbers, texts, errors
+include "_core_rows.pxi"     # a request's rows -> columns
 include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
 include "_core_vector.pxi"   # packed vectors: checked, and read in place
 include "_core_feast.pxi"    # Feast's precomputed vectors, both ways

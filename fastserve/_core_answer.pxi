@@ -177,15 +177,12 @@ cdef Batch empty_answer(ReadPlan plan, Py_ssize_t n_rows):
     batch = Batch(plan, {}, n_rows)
     batch.n_columns = <int>len(plan.outputs)
     batch.given = <uint8_t*>PyMem_Malloc(n_rows * batch.n_columns + 1)
-    batch.cells = <Cell*>PyMem_Realloc(batch.cells, (2 * n_rows * batch.n_columns + 1) * sizeof(Cell))
-    if batch.given is NULL or batch.cells is NULL:
+    if batch.given is NULL:
         raise MemoryError
     memset(batch.given, NOT_FOUND, n_rows * batch.n_columns)
     batch.states[0].constant = False
     batch.states[0].n_entities = n_rows
-    batch.n_cells = 2 * n_rows * batch.n_columns
-    for cell in range(batch.n_cells):
-        batch.cells[cell].size = -1
+    batch.make_cells(2 * n_rows * batch.n_columns)
     return batch
 
 

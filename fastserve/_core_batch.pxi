@@ -6,81 +6,6 @@
 #   reply of HGETALL "*" 2 x fields CRLF, then name and value of each field that the hash has, in any order
 #   reply of MGET    "*" keys CRLF, then the vector of each key, or "$-1" CRLF for none: it fills one cell per entity
 
-def columns_of_rows(list rows not None):
-    """Turn rows, a list of mappings with equal keys, into a dict of lists.
-
-    Raises:
-        EntityError: a row lacks a key of the first row, or has one more.
-    """
-    cdef dict row, first
-    cdef list column
-    cdef Py_ssize_t i
-    if not rows:
-        return {}
-    for i in range(len(rows)):
-        if type(rows[i]) is not dict:
-            return columns_of_rows([as_dict(item, i) for i, item in enumerate(rows)])
-        if len(<dict>rows[i]) != len(<dict>rows[0]):
-            raise row_mismatch(rows, i)
-    first = rows[0]
-    result = {}
-    for name in first:
-        column = []
-        for i in range(len(rows)):
-            row = rows[i]
-            if name not in row:
-                raise row_mismatch(rows, i)
-            column.append(row[name])
-        result[name] = column
-    return result
-
-
-def plain_batch(ReadPlan plan not None, entity_rows):
-    """Return the Batch of the commonest request, or None if this is another one.
-
-    That is a list of dicts which have the join keys that the plan requires and nothing else. It takes the shortest way;
-    all other forms, and all errors but those of values, are for `online.begin`.
-    """
-    cdef Py_ssize_t i, n
-    cdef PyObject* value
-    cdef list rows, column
-    cdef dict columns = {}
-    if type(entity_rows) is not list:
-        return None
-    rows = <list>entity_rows
-    n = PyList_GET_SIZE(rows)
-    for i in range(n):
-        if type(rows[i]) is not dict or len(<dict>rows[i]) != len(plan.required_views):
-            return None
-    if n == 0 or not plan.required_views:
-        return None
-    for name in <dict>rows[0]:
-        if name not in plan.required_views:
-            return None
-        column = PyList_New(n)
-        columns[name] = column
-        for i in range(n):
-            value = PyDict_GetItemWithError(<dict>rows[i], name)
-            if value is NULL:
-                return None
-            Py_INCREF(<object>value)
-            PyList_SET_ITEM(column, i, <object>value)
-    return Batch(plan, columns, n)
-
-
-cdef dict as_dict(object row, Py_ssize_t i):
-    if not isinstance(row, Mapping):
-        raise EntityError(f"a dict expected, got {type(row).__name__}", row=i)
-    return dict(row)
-
-
-cdef object row_mismatch(list rows, Py_ssize_t i):
-    missing = sorted(str(name) for name in rows[0] if name not in rows[i])
-    extra = sorted(str(name) for name in rows[i] if name not in rows[0])
-    parts = [f"missing {missing}"] * bool(missing) + [f"unexpected {extra}"] * bool(extra)
-    return EntityError(f"all rows must have the columns of the first; {', '.join(parts)}", row=i)
-
-
 cdef list echo_column(list values, str name):
     """The Values of a join key that no requested view uses, but the answer repeats; each has the type that it shows."""
     cdef Py_ssize_t row = 0
@@ -115,6 +40,7 @@ cdef struct Cell:
 
 
 @cython.final
+@cython.freelist(8)
 cdef class Batch:
     """The entities of one request and what the store holds for them.
 
@@ -143,7 +69,7 @@ cdef class Batch:
     # Replies
     cdef Sink replies
     cdef Cell* cells
-    cdef Py_ssize_t n_cells
+    cdef Py_ssize_t n_cells, cells_size
     # Progress: commands handed out, replies scanned
     cdef Py_ssize_t send_group, send_entity
     cdef Py_ssize_t expected_cells, filled_cells
@@ -179,8 +105,8 @@ cdef class Batch:
                 PyMem_Free(self.states[g].segments)
         PyMem_Free(self.states)
         PyMem_Free(self.key_ends)
-        PyMem_Free(self.cells)
         PyMem_Free(self.given)
+        give_block(self.cells, self.cells_size)
 
     cdef int take_columns(self, dict columns) except -1:
         cdef uint32_t value_type
@@ -196,7 +122,7 @@ cdef class Batch:
     # --- keys ---
 
     cdef int make_keys(self) except -1:
-        cdef Py_ssize_t g, cell
+        cdef Py_ssize_t g
         cdef KeyGroup group
         cdef GroupState* state
         for g in range(self.n_groups):
@@ -214,14 +140,21 @@ cdef class Batch:
                 expect_vectors(self, group, state)
             state.first_value, state.n_values = state.first_cell, state.n_fields
             self.n_cells += state.n_entities * state.n_fields
-        self.n_cells = expect_feast(self, self.n_cells)
-        self.cells = <Cell*>PyMem_Malloc((self.n_cells + 1) * sizeof(Cell))
-        if self.cells is NULL:
-            raise MemoryError
-        for cell in range(self.n_cells):
-            self.cells[cell].size = -1
+        self.make_cells(expect_feast(self, self.n_cells))
         self.skip_finished_groups()
         return 0
+
+    cdef int make_cells(self, Py_ssize_t n) except -1:
+        """Make room for the replies of `n` fields, in the place of what there was."""
+        give_block(self.cells, self.cells_size)
+        self.cells, self.cells_size, self.n_cells = NULL, 0, 0
+        self.cells = <Cell*>take_block((n + 1) * sizeof(Cell), &self.cells_size)
+        self.n_cells = n
+        self.clear_cells()
+        return 0
+
+    cdef void clear_cells(self) noexcept:
+        memset(self.cells, 0xFF, self.n_cells * sizeof(Cell))    # sizes of -1
 
     cdef int make_constant_key(self, KeyGroup group, GroupState* state) except -1:
         state.constant = True
@@ -238,23 +171,14 @@ cdef class Batch:
 
     cdef int make_group_keys(self, KeyGroup group, GroupState* state) except -1:
         """Append the key of every row; a key that was there before is taken back and shared."""
-        cdef Py_ssize_t row, k, n = len(group.columns)
+        cdef Py_ssize_t row
         cdef Py_ssize_t start
-        cdef list columns = [], types = []
+        cdef list columns = [self.entity_column(name) for name in group.columns]
         cdef KeyTable seen = KeyTable(self.n_rows) if self.n_rows > 1 else None
         cdef int32_t entity
-        for name in group.columns:
-            value_type, values = self.entity_column(name)
-            columns.append(values)
-            types.append(value_type)
         for row in range(self.n_rows):
             start = self.keys.size
-            self.keys.put_bytes(group.prefix)
-            for k in range(n):
-                try:
-                    put_key_value(self.keys, (<list>columns[k])[row], <uint32_t>types[k], group.version)
-                except ValueError as exc:    # lone surrogates, or more than an old key version holds
-                    raise EntityError(str(exc), join_key=group.columns[k], row=row) from None
+            self.put_key(group, columns, row)
             entity = seen.find_or_add(self, state, start) if seen is not None else 0
             if entity < state.n_entities:
                 self.keys.size = start
@@ -263,6 +187,16 @@ cdef class Batch:
                 if state.entity_of_row is not NULL:
                     state.entity_of_row[row] = entity
                 self.end_key(state)
+        return 0
+
+    cdef int put_key(self, KeyGroup group, list columns, Py_ssize_t row) except -1:
+        cdef tuple column = None
+        self.keys.put_bytes(group.prefix)
+        try:
+            for column in columns:
+                put_key_value(self.keys, (<list>column[2])[row], <uint32_t>column[1], group.version)
+        except ValueError as exc:    # lone surrogates, or more than an old key version holds
+            raise EntityError(str(exc), join_key=column[0], row=row) from None
         return 0
 
     cdef int share(self, GroupState* state, Py_ssize_t row, int32_t entity) except -1:
@@ -278,9 +212,10 @@ cdef class Batch:
         return 0
 
     cdef tuple entity_column(self, str name):
-        for column, value_type, values in self.entity_columns:
-            if column == name:
-                return value_type, values
+        """The (name, ValueType, values) of a join key."""
+        for column in self.entity_columns:
+            if (<tuple>column)[0] == name:
+                return column
         raise EntityError("no values given", join_key=name)
 
     cdef inline Py_ssize_t key_start(self, Py_ssize_t key) noexcept:
@@ -342,13 +277,11 @@ cdef class Batch:
 
     def rewind(self):
         """Forget all commands handed out and replies taken, to ask again over another connection."""
-        cdef Py_ssize_t cell
         self.send_group = self.send_entity = self.expected_cells = 0
         self.scan_group = self.scan_entity = self.filled_cells = self.scanned = self.fields_left = 0
         self.replies.size = 0
         self.refusal = None
-        for cell in range(self.n_cells):
-            self.cells[cell].size = -1
+        self.clear_cells()
         self.skip_finished_groups()
 
     @property
@@ -478,6 +411,7 @@ cdef class Batch:
         self, const GroupState* state, Cell* cells, const uint8_t* data, Py_ssize_t start, Py_ssize_t size
     ) except -1:
         """Scan one reply of HGETALL; return the offset behind it, or 0 when bytes are missing: it is then scanned anew."""
+        cdef FieldTable table = <FieldTable>state.whole_hash
         cdef Py_ssize_t at, name
         cdef int64_t n = 0, i, name_size = 0, value_size = 0
         cdef int index
@@ -487,14 +421,23 @@ cdef class Batch:
         if at < 0 or n < 0 or n % 2:
             self.unusual(data + start, size - start)
         for i in range(n // 2):
-            name = read_text(data, at, size, &name_size)
-            if name > 0:
-                at = read_text(data, name + name_size + 2, size, &value_size)
-            if name == 0 or at == 0:
+            name = table.expected(i, data + at, size - at)
+            if likely(name > 0):
+                index = table.order[i]
+                at += name
+            else:
+                name = read_text(data, at, size, &name_size)
+                if name == 0:
+                    return 0
+                if name < 0:
+                    self.unusual(data + start, size - start)
+                index = table.find_at(i, data + name, name_size)
+                at = name + name_size + 2
+            at = read_text(data, at, size, &value_size)
+            if at == 0:
                 return 0
-            if name < 0 or at < 0:
+            if at < 0:
                 self.unusual(data + start, size - start)
-            index = (<FieldTable>state.whole_hash).find_at(i, data + name, name_size)
             if index >= 0:
                 cells[index] = Cell(at, value_size)
             at += value_size + 2

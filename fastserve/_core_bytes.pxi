@@ -147,7 +147,53 @@ cdef int64_t read_timestamp(const uint8_t* p, Py_ssize_t n) except? -1:
 
 
 
+# Big blocks of memory are kept for the next who needs one: new ones cost the system a page fault for every 4 KB.
+cdef enum:
+    BLOCK_BYTES = 1 << 16        # smaller ones are not worth it
+    MOST_BLOCK_BYTES = 1 << 22   # bigger ones are given back
+    KEPT_BLOCKS = 4
+
+cdef struct Block:
+    void* data
+    Py_ssize_t size
+
+cdef Block[KEPT_BLOCKS] kept_blocks
+memset(kept_blocks, 0, sizeof(kept_blocks))
+
+
+cdef void* take_block(Py_ssize_t size, Py_ssize_t* got) except NULL:
+    """Return memory of at least `size` bytes, and how many it has: the biggest kept block, since it may have to grow."""
+    cdef void* data
+    cdef int i, best = 0
+    if size >= BLOCK_BYTES:
+        for i in range(1, KEPT_BLOCKS):
+            if kept_blocks[i].size > kept_blocks[best].size:
+                best = i
+        if kept_blocks[best].size >= size:
+            data, got[0] = kept_blocks[best].data, kept_blocks[best].size
+            kept_blocks[best] = Block(NULL, 0)
+            return data
+    data = PyMem_Malloc(size)
+    if data is NULL:
+        raise MemoryError
+    got[0] = size
+    return data
+
+
+cdef void give_block(void* data, Py_ssize_t size) noexcept:
+    """Free memory of `take_block`, or keep it in the place of a smaller block."""
+    cdef int i, least = 0
+    if BLOCK_BYTES <= size <= MOST_BLOCK_BYTES:
+        for i in range(1, KEPT_BLOCKS):
+            if kept_blocks[i].size < kept_blocks[least].size:
+                least = i
+        if kept_blocks[least].size < size:
+            kept_blocks[least], data = Block(data, size), kept_blocks[least].data
+    PyMem_Free(data)
+
+
 @cython.final
+@cython.freelist(16)
 cdef class Sink:
     """A growing buffer of bytes that frees itself."""
 
@@ -156,23 +202,20 @@ cdef class Sink:
     cdef Py_ssize_t capacity
 
     def __dealloc__(self):
-        PyMem_Free(self.data)
+        give_block(self.data, self.capacity)
 
     @staticmethod
     cdef Sink of(Py_ssize_t capacity):
         """A Sink with room for that many bytes. (A call of the class would take arguments as Python objects.)"""
         cdef Sink self = Sink.__new__(Sink)
-        self.data = <uint8_t*>PyMem_Malloc(capacity)
-        if self.data is NULL:
-            raise MemoryError
-        self.capacity = capacity
+        self.data = <uint8_t*>take_block(capacity, &self.capacity)
         return self
 
     cdef int grow(self, Py_ssize_t n) except -1:
-        cdef Py_ssize_t capacity = max(self.capacity * 2, self.size + n)
-        cdef uint8_t* data = <uint8_t*>PyMem_Realloc(self.data, capacity)
-        if data is NULL:
-            raise MemoryError
+        cdef Py_ssize_t capacity = 0
+        cdef uint8_t* data = <uint8_t*>take_block(max(self.capacity * 2, self.size + n), &capacity)
+        memcpy(data, self.data, self.size)
+        give_block(self.data, self.capacity)
         self.data = data
         self.capacity = capacity
         return 0

@@ -64,20 +64,34 @@ cdef int status_of(Batch batch, Slot slot, Py_ssize_t row, bint found, bint null
 
 cdef list python_column(Batch batch, Slot slot, Py_ssize_t* row):
     """One feature's values. On an error `row` tells where; the caller adds that to it."""
-    cdef bint found = False, enforce = batch.plan.enforce_ttl
-    cdef Cursor c
+    cdef bint withhold = batch.plan.enforce_ttl and slot.ttl != 0
+    cdef uint32_t value_type = slot.value_type
+    cdef Py_ssize_t i
+    cdef const GroupState* state
+    cdef const Cell* cell
     cdef list result
+    if slot.group < 0:
+        return computed_column(batch.computed[slot.name], value_type, row)
     if is_packed(batch, slot):
         return packed_column(batch, slot, row)
+    state = &batch.states[slot.group]
     result = PyList_New(batch.n_rows)
-    for row[0] in range(batch.n_rows):
-        stored(batch, slot, row[0], &c, &found)
-        if c.at == c.end or (enforce and withheld(batch, slot, row[0])):
+    for i in range(batch.n_rows):
+        row[0] = i
+        cell = batch.cell_at(state, i, slot.field)
+        if cell.size <= 0 or (withhold and batch.is_expired(slot, i)):
             value = None
         else:
-            value = value_of(c.at, c.end - c.at, slot.value_type)
+            value = value_of(batch.replies.data + cell.offset, cell.size, value_type)
         Py_INCREF(value)
-        PyList_SET_ITEM(result, row[0], value)
+        PyList_SET_ITEM(result, i, value)
+    return result
+
+
+cdef list computed_column(list values, uint32_t value_type, Py_ssize_t* row):
+    cdef list result = []
+    for row[0] in range(PyList_GET_SIZE(values)):
+        result.append(decode_value(values[row[0]], value_type))
     return result
 
 

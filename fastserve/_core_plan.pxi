@@ -38,11 +38,18 @@ cdef class StoredView:
         return self.start + len(self.features)
 
 
+cdef struct FramedName:
+    const uint8_t* text      # "$" length CRLF name CRLF
+    Py_ssize_t size
+
+
 @cython.final
 cdef class FieldTable:
     """Finds a field of a hash by its name: open addressing, at most half full, compared byte by byte."""
 
     cdef tuple fields
+    cdef list texts          # the framed names
+    cdef FramedName* framed
     cdef int32_t* slots      # index + 1; 0 is free
     cdef uint32_t mask
     cdef int32_t* order      # the field that stood at each place of the last hash: most hashes have the same order
@@ -57,10 +64,14 @@ cdef class FieldTable:
         self.mask = size - 1
         self.slots = <int32_t*>PyMem_Calloc(size, sizeof(int32_t))
         self.order = <int32_t*>PyMem_Calloc(len(fields) + 1, sizeof(int32_t))
-        if self.slots is NULL or self.order is NULL:
+        self.framed = <FramedName*>PyMem_Calloc(len(fields) + 1, sizeof(FramedName))
+        if self.slots is NULL or self.order is NULL or self.framed is NULL:
             raise MemoryError
         self.n_places = len(fields)
+        self.texts = [framed(field) for field in fields]
         for i in range(len(fields)):
+            self.framed[i].text = <const uint8_t*>PyBytes_AS_STRING(self.texts[i])
+            self.framed[i].size = PyBytes_GET_SIZE(self.texts[i])
             at = field_hash(<const uint8_t*>PyBytes_AS_STRING(fields[i]), PyBytes_GET_SIZE(fields[i])) & self.mask
             while self.slots[at]:
                 at = (at + 1) & self.mask
@@ -69,18 +80,22 @@ cdef class FieldTable:
     def __dealloc__(self):
         PyMem_Free(self.slots)
         PyMem_Free(self.order)
+        PyMem_Free(self.framed)
 
-    cdef inline int find_at(self, int64_t place, const uint8_t* name, Py_ssize_t size) noexcept:
-        """Return the index of the field at a place of the hash, or -1."""
-        cdef int index
+    cdef inline Py_ssize_t expected(self, int64_t place, const uint8_t* p, Py_ssize_t left) noexcept:
+        """Return the size of the framed name at `p` if it is that of the field `order[place]`, else 0."""
+        cdef const FramedName* name
         if place >= self.n_places:
-            return self.find(name, size)
-        if not self.is_field(self.order[place], name, size):
-            index = self.find(name, size)
-            if index < 0:
-                return index
+            return 0
+        name = &self.framed[self.order[place]]
+        return name.size if name.size <= left and memcmp(name.text, p, name.size) == 0 else 0
+
+    cdef int find_at(self, int64_t place, const uint8_t* name, Py_ssize_t size) noexcept:
+        """Return the index of the field at a place of the hash, or -1; from now on it is expected there."""
+        cdef int index = self.find(name, size)
+        if index >= 0 and place < self.n_places:
             self.order[place] = index
-        return self.order[place]
+        return index
 
     cdef inline bint is_field(self, int index, const uint8_t* name, Py_ssize_t size) noexcept:
         cdef PyObject* field = PyTuple_GET_ITEM(self.fields, index)

@@ -1,4 +1,4 @@
-# feast.types.Value: wire bytes -> Python, wire bytes -> JSON.
+# feast.types.Value: wire bytes -> Python.
 #
 #   Value            one field whose number is the ValueType; no field at all is null
 #   1 bytes, 2 string, 3 int32, 4 int64 (varints), 5 double (8 bytes), 6 float (4 bytes), 7 bool, 8 seconds since the epoch
@@ -69,15 +69,29 @@ cdef inline int read_payload(Cursor* c, uint64_t wire, Member* m) except -1:
     return 0
 
 
+cdef inline bint read_plain_varint(const uint8_t* p, Py_ssize_t size, uint64_t* out) noexcept:
+    """Read a varint that takes all of the bytes; False if it does not, or is too long to be one."""
+    cdef Py_ssize_t i = 0
+    cdef uint64_t value = 0
+    if size < 1 or size > 9:
+        return False
+    while i < size - 1:
+        if p[i] < 0x80:
+            return False
+        value |= <uint64_t>(p[i] & 0x7F) << 7 * i
+        i += 1
+    out[0] = value | <uint64_t>p[i] << 7 * i
+    return p[i] < 0x80
+
+
 cdef inline bint read_plain(Cursor* c, Member* m) noexcept:
     """Read the commonest Values: one scalar, text or bytes under a one-byte tag, of one-byte length, and nothing else.
 
     False, with nothing changed, leaves the bytes to those who look at everything.
     """
     cdef const uint8_t* p = c.at
-    cdef Py_ssize_t size = c.end - p, i = 1
+    cdef Py_ssize_t size = c.end - p
     cdef uint8_t tag
-    cdef uint64_t scalar = 0
     if size < 2:
         return False
     tag = p[0]
@@ -86,12 +100,8 @@ cdef inline bint read_plain(Cursor* c, Member* m) noexcept:
             return False
         m.scalar = fixed64(p + 1)
     elif tag == (INT64 << 3) or tag == (INT32 << 3) or tag == (UNIX_TIMESTAMP << 3) or tag == (BOOL << 3):
-        while i < size - 1 and p[i] >= 0x80:
-            scalar |= <uint64_t>(p[i] & 0x7F) << 7 * (i - 1)
-            i += 1
-        if i != size - 1 or p[i] >= 0x80 or size > 10:
+        if not read_plain_varint(p + 1, size - 1, &m.scalar):
             return False
-        m.scalar = scalar | <uint64_t>p[i] << 7 * (i - 1)
     elif tag == (STRING << 3 | 2) or tag == (BYTES << 3 | 2):
         if p[1] != size - 2 or p[1] >= 0x80:
             return False
@@ -249,6 +259,9 @@ cdef double float_of(uint64_t raw) noexcept:
     return value
 
 
+cdef object UTC = timezone.utc    # bound once: the attribute is looked up through the type
+
+
 cdef object datetime_of(int64_t seconds, const Cursor* c):
     """An aware UTC datetime; None for the null of timestamp columns."""
     cdef Civil t
@@ -257,7 +270,7 @@ cdef object datetime_of(int64_t seconds, const Cursor* c):
     if not FIRST_SECOND <= seconds <= LAST_SECOND:
         fail(c, f"timestamp of {seconds} s is outside years 1 to 9999")
     civil_from_seconds(seconds, &t)
-    return datetime_new(t.year, t.month, t.day, t.hour, t.minute, t.second, 0, timezone.utc)
+    return datetime_new(t.year, t.month, t.day, t.hour, t.minute, t.second, 0, UTC)
 
 
 cdef object parsed_text(const Cursor* c, object make):
@@ -440,8 +453,27 @@ cdef object python_of(Cursor* c, int depth):
 cdef inline object value_of(const uint8_t* p, Py_ssize_t n, uint32_t hint):
     """Decode a stored Value; `hint` is the ValueType that the schema promises (0: none)."""
     cdef Cursor c = Cursor(p, p, p + n)
+    cdef uint64_t number = 0
     if hint >= UUID_TEXT and hint <= TIME_UUID_SET:
         return uuid_of(&c, hint)
+    # The commonest Values take the shortest way: they are told by their first byte and their size.
+    if n == 9 and p[0] == (DOUBLE << 3 | 1):
+        return PyFloat_FromDouble(double_of(fixed64(p + 1)))
+    if n == 5 and p[0] == (FLOAT << 3 | 5):
+        return PyFloat_FromDouble(float_of(fixed32(p + 1)))
+    if n >= 2 and p[0] == (STRING << 3 | 2) and p[1] < 0x80 and p[1] == n - 2:
+        c.at = p + 2
+        return text_of(&c)
+    if n >= 2 and p[0] & 7 == 0 and read_plain_varint(p + 1, n - 1, &number):
+        if p[0] == (INT64 << 3):
+            return PyLong_FromLongLong(<int64_t>number)
+        if p[0] == (INT32 << 3):
+            return PyLong_FromLongLong(<int32_t>number)
+        if p[0] == (UNIX_TIMESTAMP << 3):
+            c.at = c.end
+            return datetime_of(<int64_t>number, &c)
+        if p[0] == (BOOL << 3):
+            return True if number else False
     return python_of(&c, 0)
 
 
@@ -471,130 +503,3 @@ def decode_value(bytes data not None, uint32_t value_type=0):
         DecodeError: the bytes are not a Value; the offset counts from the start of `data`.
     """
     return value_of(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), value_type)
-
-
-# --- wire -> JSON ----------------------------------------------------------------------------------------------------
-
-cdef int put_json_body(Sink out, const Cursor* c) except -1:
-    """Append the text of a member as a JSON string."""
-    cdef const uint8_t* p = c.at
-    while p < c.end and p[0] < 0x80:
-        p += 1
-    if p < c.end:
-        text_of(c)    # not ASCII: must be UTF-8, or it would break the whole answer
-    return put_json_text(out, c.at, c.end - c.at)
-
-
-cdef int put_json_base64(Sink out, const Cursor* c) except -1:
-    out.put_byte(34)
-    out.put_bytes(base64.b64encode(bytes_of(c)))
-    return out.put_byte(34)
-
-
-cdef int put_json_map(Sink out, Cursor body, int depth) except -1:
-    cdef Cursor key, value
-    cdef bint first = True
-    out.put_byte(123)
-    while next_entry(&body, &key, &value):
-        if not first:
-            out.put_byte(44)
-        first = False
-        put_json_body(out, &key)
-        out.put_byte(58)
-        put_json_value(out, &value, depth + 1)
-    return out.put_byte(125)
-
-
-cdef int put_json_scalar_map(Sink out, Cursor body, int depth) except -1:
-    """Append an object; keys that are not text become the text of their JSON form.
-
-    Several keys may have the same text, such as 0 and the timestamp 0: as in a dict, the last one counts.
-    """
-    cdef Cursor key, value
-    cdef dict members = {}
-    while next_entry(&body, &key, &value):
-        members[json_key_of(&key)] = json_value_of(&value, depth + 1)
-    out.put_byte(123)
-    out.put_bytes(b",".join([b":".join(member) for member in members.items()]))
-    return out.put_byte(125)
-
-
-cdef bytes json_key_of(Cursor* c):
-    cdef Member m
-    cdef Sink out = Sink.of(32)
-    read_map_key(c, &m)
-    put_json_member(out, &m, 0)
-    text = out.finish()
-    return text if text.startswith(b'"') else b'"' + text + b'"'
-
-
-cdef bytes json_value_of(Cursor* c, int depth):
-    cdef Sink out = Sink.of(64)
-    put_json_value(out, c, depth)
-    return out.finish()
-
-
-cdef int put_json_repeated(Sink out, const Member* m, int depth) except -1:
-    cdef Elements elements = Elements.of(m)
-    cdef Member element
-    cdef bint first = True
-    out.put_byte(91)
-    while elements.next(&element):
-        if not first:
-            out.put_byte(44)
-        first = False
-        if element.number == VALUE:
-            put_json_value(out, &element.body, depth + 1)
-        else:
-            put_json_member(out, &element, depth + 1)
-    return out.put_byte(93)
-
-
-cdef int put_json_member(Sink out, const Member* m, int depth) except -1:
-    cdef uint32_t number = m.number
-    if is_null(m):
-        return out.put(b"null", 4)
-    elif number == DOUBLE:
-        return put_json_double(out, double_of(m.scalar))
-    elif number == FLOAT:
-        return put_json_double(out, float_of(m.scalar))
-    elif number == INT32:
-        return out.put_decimal(<int32_t>m.scalar)
-    elif number == INT64 or number == UNIX_TIMESTAMP:
-        return out.put_decimal(<int64_t>m.scalar)
-    elif number == BOOL:
-        return out.put(b"true", 4) if m.scalar else out.put(b"false", 5)
-    elif number == BYTES:
-        return put_json_base64(out, &m.body)
-    elif number == STRING or number == JSON or number == UUID_TEXT or number == TIME_UUID or number == DECIMAL:
-        return put_json_body(out, &m.body)
-    elif number == ZONED_TIMESTAMP:
-        moment = zoned_datetime_of(m.body)
-        return out.put(b"null", 4) if moment is None else put_json_str(out, moment.isoformat())
-    check_depth(&m.body, depth)
-    if number == MAP or number == STRUCT:
-        return put_json_map(out, m.body, depth)
-    elif number == SCALAR_MAP:
-        return put_json_scalar_map(out, m.body, depth)
-    return put_json_repeated(out, m, depth)
-
-
-cdef bint put_json_value(Sink out, Cursor* c, int depth) except -1:
-    """Append a whole Value; return whether it was null."""
-    cdef Member m
-    read_member(c, &m, depth)
-    put_json_member(out, &m, depth)
-    return is_null(&m)
-
-
-def value_to_json(bytes data not None):
-    """Return a serialised `feast.types.Value` as JSON text (UTF-8 bytes), in the form of Feast's server.
-
-    Raises:
-        DecodeError: the bytes are not a Value.
-    """
-    cdef Sink out = Sink.of(256)
-    cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(data)
-    cdef Cursor c = Cursor(p, p, p + PyBytes_GET_SIZE(data))
-    put_json_value(out, &c, 0)
-    return out.finish()

@@ -27,6 +27,10 @@ __all__ = ["RedisStore"]
 
 T = TypeVar("T")
 
+TRUST_SECONDS = 0.003
+"""So long after its last use a connection is taken without a look: that takes a system call. If it has ended since, the
+first read over it tells, and is repeated over another."""
+
 
 class RedisStore(AwaitableReads):
     """Reads batches from one Redis server, and writes rows to it.
@@ -60,7 +64,7 @@ class RedisStore(AwaitableReads):
         if not (batch.n_rows and batch.groups):
             return  # it asks for nothing, so the server need not even be there
         deadline = time.monotonic() + self._options.socket_timeout
-        while not self._once(lambda connection, deadline: connection.read(batch, deadline), deadline):
+        while not self._once(Connection.read, batch, deadline):
             batch.rewind()
 
     def submit(
@@ -84,12 +88,12 @@ class RedisStore(AwaitableReads):
         """Write rows, see `Store.write`; every 256 KB of them may take `socket_timeout`."""
         ttl = self._key_ttl_seconds if key_ttl_seconds is None else key_ttl_seconds
 
-        def task(connection: Connection, _: float) -> None:
+        def task(connection: Connection, rows: EncodedRows, _: float) -> None:
             redis_write.write_rows(connection, rows, ttl, self._skip_dedup, self._options.socket_timeout)
 
         rows.rewind()
         if rows.n_rows:
-            while not self._once(task, time.monotonic() + self._options.socket_timeout):
+            while not self._once(task, rows, time.monotonic() + self._options.socket_timeout):
                 rows.rewind()
         return rows.applied
 
@@ -111,11 +115,11 @@ class RedisStore(AwaitableReads):
     def check(self) -> None:
         """Raise StoreError unless the server answers PING within `socket_timeout`: one that loads its data does not."""
 
-        def task(connection: Connection, deadline: float) -> None:
-            connection.call(deadline, "PING")
+        def task(connection: Connection, command: str, deadline: float) -> None:
+            connection.call(deadline, command)
 
         deadline = time.monotonic() + self._options.socket_timeout
-        while not self._once(task, deadline):
+        while not self._once(task, "PING", deadline):
             pass
 
     def usage(self) -> dict[str, int]:
@@ -136,37 +140,38 @@ class RedisStore(AwaitableReads):
         """Do a task over a connection, within `socket_timeout`, and return what it returns."""
         results: list[T] = []
 
-        def collect(connection: Connection, deadline: float) -> None:
+        def collect(connection: Connection, task: Callable[[Connection, float], T], deadline: float) -> None:
             results.append(task(connection, deadline))
 
-        while not self._once(collect, time.monotonic() + self._options.socket_timeout):
+        while not self._once(collect, task, time.monotonic() + self._options.socket_timeout):
             pass
         return results[0]
 
     def _for_each(self, plans: Iterable[WritePlan], delete: Callable[[Connection, WritePlan, float], None]) -> None:
         timeout = self._options.socket_timeout
+
+        def task(connection: Connection, plan: WritePlan, _: float) -> None:
+            delete(connection, plan, timeout)
+
         for plan in plans:
-
-            def task(connection: Connection, _: float, plan: WritePlan = plan) -> None:
-                delete(connection, plan, timeout)
-
-            while not self._once(task, time.monotonic() + timeout):
+            while not self._once(task, plan, time.monotonic() + timeout):
                 pass  # what was deleted before the connection ended is gone already
 
-    def _once(self, task: Callable[[Connection, float], None], deadline: float) -> bool:
+    def _once(self, task: Callable[[Connection, T, float], None], subject: T, deadline: float) -> bool:
         """Do the task over one connection; False if that had ended while it lay idle, so that trying again is safe."""
         connection = self._pop_idle() or self._take_place(deadline)
         is_new = not connection.is_open
         try:
             if is_new:
                 deadline += connection.open()
-            task(connection, deadline)
+            task(connection, subject, deadline)
         except BaseException as exc:
             # Replies may be outstanding: the connection must not be used again.
             self._discard(connection)
             if isinstance(exc, (ConnectionLost, ScriptLost)) and not is_new:
                 return False
             raise
+        connection.trusted_until = time.monotonic() + TRUST_SECONDS
         self._idle.append(connection)
         if self._waiting:
             with self._lock:
@@ -179,7 +184,7 @@ class RedisStore(AwaitableReads):
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            if connection.is_quiet():
+            if connection.trusted_until > time.monotonic() or connection.is_quiet():
                 return connection
             self._discard(connection)
 

@@ -41,6 +41,7 @@ class Connection:
     Attributes:
         name: what errors call the server.
         scripts: hashes of the scripts that were loaded.
+        trusted_until: the time of `time.monotonic` up to which the pool does not ask whether it is quiet.
     """
 
     _sock: socket.socket
@@ -50,6 +51,7 @@ class Connection:
         self.name = options.name
         self.is_open = False
         self.scripts: set[bytes] = set()
+        self.trusted_until = 0.0
         self._options = options
         self._buffer = bytearray(RECEIVE_BYTES)
         self._patience = 0.0  # the time-out of the socket at this moment

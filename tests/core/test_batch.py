@@ -30,6 +30,7 @@ from fastserve.errors import EntityError
 from fastserve.types import ValueType
 from tests import reference
 from tests.conftest import Rand
+from tests.core.requests import JOIN_KEY, typical
 from tests.registries import answer, bulk, commands_of
 
 STRING, INT32, INT64 = int(ValueType.STRING), int(ValueType.INT32), int(ValueType.INT64)
@@ -543,6 +544,19 @@ def test_the_same_items() -> None:
     assert same_items([], ())
     for other in ([b, a], [a], [a, b, a], (a, b), iter([a, b]), None, [a, "".join(list(b))]):
         assert not same_items(other, (a, b))
+
+
+def test_big_batches_use_memory_again_but_do_not_share_it(rand: Rand) -> None:
+    requests = [typical(rand, 400, n_views=2) for _ in range(3)]  # cells and replies of more than 64 KB each
+    expected = [reference.to_dict({JOIN_KEY: request.entities}, request.columns) for request in requests]
+    held: list[tuple[Batch, dict[str, list[Any]]]] = []
+    for _ in range(30):
+        number = rand.randrange(3)
+        held.append((requests[number].filled(), expected[number]))
+        if len(held) > rand.randrange(8):
+            del held[rand.randrange(len(held))]
+        for batch, columns in held:
+            assert _core.python_columns(batch) == columns
 
 
 # --- columns_of_rows -------------------------------------------------------------------------------------------------

@@ -340,6 +340,7 @@ class TestIdleConnections:
             ask(store, [7])
             go_on.set()
             wait_until(lambda: not store._idle[0].is_quiet())
+            store._idle[0].trusted_until = 0.0
             ask(store, [8])
             assert server.accepted == 2
 
