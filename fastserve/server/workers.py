@@ -72,6 +72,8 @@ class Server(uvicorn.Server):
     async def _drain(self) -> None:
         connections: set[Any] = {*self.server_state.connections}
         begun = [connection.cycle for connection in connections if connection.cycle is not None]
+        for cycle in begun:
+            cycle.keep_alive = False
         start = time.monotonic()
         while not self.force_exit and (waited := time.monotonic() - start) < GRACE_SECONDS:
             is_answered = all(cycle.response_complete or cycle.disconnected for cycle in begun)
