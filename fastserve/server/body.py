@@ -34,7 +34,7 @@ class GetOnlineFeaturesRequest(msgspec.Struct):
     Attributes:
         entities: column -> values: join keys and request data.
         feature_service: wins over `features` when not empty.
-        features: references `view:feature`.
+        features: references `view:feature`; not to be changed, others may have the same object.
         compact: the answer is to be compact JSON; Feast does not have it.
         binary_entities: columns of bytes, in base64; Feast does not have it.
     """
@@ -129,6 +129,50 @@ def _decoder(form: type[Form]) -> msgspec.json.Decoder[Form]:
     return msgspec.json.Decoder(form)
 
 
+class _RawRead(msgspec.Struct):
+    """GetOnlineFeaturesRequest, of which the references are not taken apart: most are asked for again and again."""
+
+    entities: dict[str, list[Any]]
+    feature_service: str | None = None
+    features: msgspec.Raw = msgspec.Raw(b"[]")
+    full_feature_names: bool = False
+    include_feature_view_version_metadata: bool = False
+    compact: bool = False
+    binary_entities: dict[str, list[Any]] = {}
+
+
+_raw_decoder = msgspec.json.Decoder(_RawRead)
+_references: dict[bytes, Any] = {}
+KNOWN_REFERENCES, KNOWN_BYTES = 1000, 1 << 15
+"""Lists of references that are kept, and the length of such a text."""
+
+
+def _decode_read(data: bytes) -> GetOnlineFeaturesRequest:
+    raw = _raw_decoder.decode(data)
+    return GetOnlineFeaturesRequest(
+        raw.entities,
+        raw.feature_service,
+        _references_of(raw.features),
+        raw.full_feature_names,
+        raw.include_feature_view_version_metadata,
+        raw.compact,
+        raw.binary_entities,
+    )
+
+
+def _references_of(text: msgspec.Raw) -> Any:
+    """Return the references in a JSON text, as a tuple that others have too."""
+    key = bytes(text)
+    found = _references.get(key)
+    if found is None:
+        found = tuple(msgspec.json.decode(key, type=list[str]))
+        if len(key) <= KNOWN_BYTES:
+            if len(_references) >= KNOWN_REFERENCES:
+                _references.clear()
+            _references[key] = found
+    return found
+
+
 def parse_body(data: bytes, content_type: str | None, form: type[Form]) -> Form:
     """Return the request in a body.
 
@@ -142,7 +186,8 @@ def parse_body(data: bytes, content_type: str | None, form: type[Form]) -> Form:
     if content_type != "application/json" and not is_json(content_type):
         raise BodyError([_missing_body() if not data else _not_an_object(_text(data))])
     try:
-        found: Form = _decoder(form).decode(data)
+        decode: Any = _decode_read if form is GetOnlineFeaturesRequest else _decoder(form).decode
+        found: Form = decode(data)
         return found
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return _read_again(data, form)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fastserve.server import body as body_module
 from fastserve.server.body import BodyError, GetOnlineFeaturesRequest, UnreadableBody, parse_body
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "recorded_bodies.json").read_text())["cases"]
@@ -20,6 +21,7 @@ OURS = {"compact", "binary_entities"}
 def answer(data: bytes, content_type: str | None) -> tuple[int, Any]:
     try:
         found = msgspec.to_builtins(parse_body(data, content_type, GetOnlineFeaturesRequest))
+        found["features"] = list(found["features"])
         return 200, {name: value for name, value in found.items() if name not in OURS}
     except BodyError as exc:
         return 422, {"detail": exc.detail}
@@ -41,6 +43,28 @@ def test_equals_the_recorded_answer(case: dict[str, Any]) -> None:
     data = case["body"].encode("latin-1")
     expected = case["answer"] if case["status"] == 200 else in_words_of_this_python(data, case["answer"])
     assert answer(data, case["content_type"]) == (case["status"], expected)
+
+
+def test_references_that_are_asked_for_again_are_the_same_object() -> None:
+    bodies = [b'{"entities":{"a":[%d]},"features":["v:x", "v:y"]}' % number for number in range(2)]
+    first, second = (parse_body(body, "application/json", GetOnlineFeaturesRequest) for body in bodies)
+    assert first.features is second.features
+    assert first.features == ("v:x", "v:y")  # type: ignore[comparison-overlap]
+    other = parse_body(b'{"entities":{},"features":["v:x","v:y"]}', "application/json", GetOnlineFeaturesRequest)
+    assert other.features == first.features
+
+
+def test_references_are_not_kept_without_end() -> None:
+    for number in range(3000):
+        body = b'{"entities":{},"features":["v:%d"]}' % number
+        assert list(parse_body(body, "application/json", GetOnlineFeaturesRequest).features) == [f"v:{number}"]
+    assert len(body_module._references) <= body_module.KNOWN_REFERENCES
+
+
+@pytest.mark.parametrize("features", ['["a", 5]', '["a"', '["\\ud800"]', '{"a": 1}', "null", '["a" "b"]', '["\x01"]'])
+def test_references_that_are_none_are_refused_each_time(features: str) -> None:
+    for _ in range(2):
+        assert answer(f'{{"entities": {{}}, "features": {features}}}'.encode(), "application/json")[0] == 422
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])

@@ -162,7 +162,7 @@ def test_no_answer_in_time_is_504(
         pause(slow_redis, 1000)
         status, _, body = client.ask(read_request(**hurry))
         assert status == 504
-        assert b"0.25" in body
+        assert b"no answer within" in body
         time.sleep(1)
         assert age_of(client.ask(read_request(**hurry))) == [41]  # on the same connection to Redis
 
