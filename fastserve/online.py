@@ -25,8 +25,22 @@ def begin(plan: ReadPlan, entity_rows: object) -> Batch:
     Raises:
         EntityError: a join key is missing, columns have unequal lengths, or a value cannot be a key.
     """
-    batch = plain_batch(plan, entity_rows) if not plan.request_data else None  # which may be a join key too
+    batch = None
+    if not plan.request_data:  # which may be a join key too
+        batch = _batch_of_lists(plan, entity_rows) if type(entity_rows) is dict else plain_batch(plan, entity_rows)
     return _begin(plan, entity_rows) if batch is None else batch
+
+
+def _batch_of_lists(plan: ReadPlan, columns: Columns) -> Batch | None:
+    """Return the Batch of columns as they come from JSON, the join keys and nothing else; None for any others."""
+    if columns.keys() != plan.required.keys():
+        return None
+    n_rows = -1
+    for values in columns.values():
+        if type(values) is not list or len(values) != n_rows >= 0 or (values and type(values[0]) not in (str, int)):
+            return None
+        n_rows = len(values)
+    return Batch(plan, columns, n_rows, None) if n_rows >= 0 else None
 
 
 def columns_of(entity_rows: object) -> Columns:

@@ -36,9 +36,9 @@ class Limits:
 
     def check_entities(self, columns: Mapping[str, Sequence[object]]) -> None:
         """Raise TooManyEntitiesError if a request has too many rows."""
-        rows = max(map(len, columns.values()), default=0)
-        if rows > self.entities > 0:
-            raise TooManyEntitiesError(rows, self.entities)
+        for values in columns.values():
+            if len(values) > self.entities > 0:
+                raise TooManyEntitiesError(max(map(len, columns.values())), self.entities)
 
     def deadline(self, asked: str | None) -> float | None:
         """Return the seconds that a read may take, or None.
@@ -64,6 +64,7 @@ class Life:
         in_flight: reads and writes at hand.
         draining: the server is about to end: it is not ready for more, and answers close their connections.
         is_swept: whether somebody looks at the connections' times.
+        starts: how answers begin, by status, and the list of headers that is in it.
 
     As a context manager it counts a request; it then raises ServerBusyError if there are too many.
     """
@@ -73,6 +74,7 @@ class Life:
         self.in_flight = 0
         self.draining = False
         self.is_swept = False
+        self.starts: dict[int, tuple[object, bytes]] = {}
 
     def enter(self) -> None:
         """Count a request; `leave` must follow. Raises ServerBusyError: there are too many."""

@@ -207,18 +207,23 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def headed(self, answer: Answer, is_last: bool, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
-        """Return an answer as it is sent."""
-        lines = [STATUS_LINE[answer.status]]
-        # In the order in which Starlette and uvicorn send them.
-        headers = [*self.server_state.default_headers]
-        headers += [(name.encode(), value.encode()) for name, value in answer.headers.items()]
-        headers += [(b"content-length", b"%d" % len(answer.body)), (b"content-type", answer.media_type.encode())]
-        headers += more
-        if is_last:
-            headers += [(b"connection", b"close")]
-        for name, value in headers:
-            lines += [name, b": ", value, b"\r\n"]
-        return b"".join([*lines, b"\r\n", answer.body])
+        """Return an answer as it is sent, its headers in the order in which Starlette and uvicorn send them."""
+        parts = [self._start_of(answer.status)]
+        parts += [b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in answer.headers.items()]
+        parts.append(b"content-length: %d\r\ncontent-type: %b\r\n" % (len(answer.body), answer.media_type.encode()))
+        parts += [b"%b: %b\r\n" % header for header in more]
+        parts.append(b"connection: close\r\n\r\n" if is_last else b"\r\n")
+        parts.append(answer.body)
+        return b"".join(parts)
+
+    def _start_of(self, status: int) -> bytes:
+        """Return the status line and the headers that stay for a second; uvicorn then has a new list of them."""
+        defaults = self.server_state.default_headers
+        known = self.life.starts.get(status)
+        if known is None or known[0] is not defaults:
+            text = b"".join([STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in defaults)])
+            self.life.starts[status] = known = (defaults, text)
+        return known[1]
 
     def refuse(self, status: int, text: str, retry: bool = False) -> None:
         """Answer the request that is coming in, or what should be one, and end the connection."""
