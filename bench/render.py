@@ -46,6 +46,18 @@ wrk on one core beside Redis, the server on the other. CPU is that of the server
 answering with ready bytes of the same size; the last column is the share of its requests/s.
 """
 
+REMOTE = """
+## The remote SDK, all 48 features
+
+`online_store: {type: remote}` against one worker of `fastserve serve`; the plain client is Python's `http.client` on a kept
+connection, which sends the same body there and does not look into the JSON that it gets; Feast is its own remote SDK
+against `feast serve`, and in the last column fastserve's SDK is against that server too. The client has a core, the
+server and Redis share the other.
+
+| entities | plain client | fastserve | x plain | Feast | Feast / fastserve | CPU of a call: fastserve | Feast | Feast / fastserve | fastserve on `feast serve` |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+
 WRITES = """
 The floor is the very commands that fastserve sends (EVALSHA of the script that lets only newer rows in), framed beforehand
 and pipelined over a bare socket. Materialize reads a Parquet file, picks the latest row of each key, encodes and writes.
@@ -74,8 +86,8 @@ HMGET the floor itself is higher, by what Redis takes to search 54 fields one by
 
 | path | what |
 | --- | --- |
-| `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look, `--only reads`, `writes`, `serving` or `vectors` |
-| `reading.py`, `async_reading.py`, `serving.py`, `writing.py`, `vectors.py`, `harness.py` | what is measured; what they share |
+| `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look, `--only reads`, `remote`, `writes`, `serving` or `vectors` |
+| `reading.py`, `async_reading.py`, `remote.py`, `serving.py`, `writing.py`, `vectors.py`, `harness.py` | what is measured; what they share |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
 | `micro/` | pytest-benchmark: each hot function beside the same work done with protobuf and plain Python (`tests/reference.py`) |
 | `render.py`, `results.json` | this page and its figures |
@@ -107,6 +119,21 @@ def async_row(loop: str, found: dict[str, dict[str, float]]) -> str:
         *(f"{feast['wall'] / ours['wall']:.0f}", f"{feast['cpu'] / ours['cpu']:.0f}"),
     ]
     return f"| {' | '.join(cells)} |\n"
+
+
+def remote_section(found: dict[str, Any]) -> str:
+    lines = [REMOTE]
+    for entities, one in found["sdk"].items():
+        ours, plain, feast = one["fastserve"], one["plain"], one["feast"]
+        cells = [
+            entities,
+            *(micros(plain["wall"]), micros(ours["wall"]), f"{ours['wall'] / plain['wall']:.2f}"),
+            *(micros(feast["wall"]), f"{feast['wall'] / ours['wall']:.0f}"),
+            *(micros(ours["cpu"]), micros(feast["cpu"]), f"{feast['cpu'] / ours['cpu']:.0f}"),
+            micros(one["fastserve on feast serve"]["wall"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines) + (flat_section(found["flat"], "Flat, over HTTP") if "flat" in found else "")
 
 
 def micros(seconds: float) -> str:
@@ -193,9 +220,9 @@ def vectors_section(found: dict[str, Any]) -> str:
     )
 
 
-def flat_section(found: dict[str, float]) -> str:
+def flat_section(found: dict[str, float], title: str = "Flat") -> str:
     return (
-        f"\n## Flat\n\nOver {found['calls']:,.0f} calls for one entity, in blocks of 10,000: median of the first block "
+        f"\n## {title}\n\nOver {found['calls']:,.0f} calls for one entity, in blocks of 10,000: median of the first block "
         f"{found['first_us']:.1f} us, of the last {found['last_us']:.1f} us (5 % of the blocks are below "
         f"{found['p5_us']:.1f} us, 5 % above {found['p95_us']:.1f} us); memory grew by "
         f"{found['memory_growth_bytes'] / 1024:,.0f} KiB between the end of the first block and the end of the last.\n"
@@ -209,6 +236,8 @@ def main() -> None:
         text += TABLE.format(placement=placement) + "".join(row(*item) for item in found.items())
     if "async" in results:
         text += ASYNC + "".join(async_row(*item) for item in results["async"].items())
+    if "remote" in results:
+        text += remote_section(results["remote"])
     if "micro" in results:
         text += micro_section(results["micro"])
     if "flat" in results:

@@ -1,6 +1,6 @@
 """`make bench`: fastserve beside Feast and beside the bare socket, in interleaved rounds of one run.
 
-    bench/run.py [--only reads|writes|serving|vectors] [--rounds N] [--seconds N] [--entities-stored N]
+    bench/run.py [--only reads|remote|serving|writes|vectors] [--rounds N] [--seconds N] [--entities-stored N]
                  [--flat CALLS] [--write]
 
 `--write` puts the figures into bench/results.json and bench/README.md; those of a part that was not run stay.
@@ -17,12 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from async_reading import async_reads
 from harness import BENCH, feast_python, redis_server, run
 from reading import flat, micro, reads
+from remote import remote
 from serving import serving
 from vectors import vectors
 from writing import writes
@@ -43,11 +45,24 @@ def machine() -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def repository(feast: str, stored: int) -> Iterator[tuple[Path, int]]:
+    """A repository that Feast has applied and materialized, and the process of its Redis."""
+    with redis_server() as (port, redis), tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        run([feast, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(stored)], folder)
+        yield folder, redis
+
+
+def bench_remote(feast: str, options: argparse.Namespace) -> dict[str, Any]:
+    with repository(feast, options.entities_stored) as (folder, redis):
+        return remote(feast, folder, redis, options.entities_stored, options.rounds, options.flat)
+
+
 def bench_reads(feast: str, options: argparse.Namespace) -> dict[str, Any]:
     results: dict[str, Any] = {}
-    with redis_server() as (port, redis), tempfile.TemporaryDirectory() as temporary:
-        folder, stored = Path(temporary), options.entities_stored
-        run([feast, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(stored)], folder)
+    stored = options.entities_stored
+    with repository(feast, stored) as (folder, redis):
         results["sdk"] = reads(feast, folder, redis, stored, options.rounds)
         results["async"] = async_reads(feast, folder, redis, stored, max(options.rounds // 2, 1))
         if options.flat:
@@ -66,7 +81,7 @@ def bench_serving(feast: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["reads", "writes", "serving", "vectors"])
+    parser.add_argument("--only", choices=["reads", "remote", "serving", "writes", "vectors"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=5, help="of one measurement of a server")
     parser.add_argument("--entities-stored", type=int, default=2000)
@@ -81,6 +96,8 @@ def main() -> None:
         results.update(bench_reads(feast, options))
     if options.only in (None, "serving"):
         results["serving"] = bench_serving(feast, options)
+    if options.only in (None, "remote"):
+        results["remote"] = bench_remote(feast, options)
     if options.only in (None, "writes"):
         results["writes"] = writes(feast, max(options.rounds // 2, 1))
     if options.only in (None, "vectors"):

@@ -92,11 +92,26 @@ def _encoded(values: list[Any], value_type: int) -> tuple[int, list[bytes]]:
     """The type of a column and its serialised Values."""
     if value_type:
         encode = _encoder(ValueType(value_type))
-        try:
-            return value_type, [b"" if value is None else encode(value) for value in values]
-        except (TypeError, ValueError):
-            pass  # the server's registry says otherwise
+        for candidates in (values, map(_with_numbers, values)):
+            try:
+                return value_type, [b"" if value is None else encode(value) for value in candidates]
+            except (TypeError, ValueError):
+                continue  # an inner list is not as it was, or the server's registry says otherwise
     return 0, [_inferred(value) for value in values]
+
+
+def _with_numbers(value: Any) -> Any:
+    """The value with the lists of floats that it has inside made such lists again: in JSON some of those are integers
+    and some are text."""
+    if isinstance(value, dict):
+        return {key: _with_numbers(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    items = [_with_numbers(item) for item in value]
+    found = [_special(item) for item in items]
+    if any(isinstance(item, float) for item in found) and all(type(item) in (int, float) for item in found):
+        return [float(item) for item in found]
+    return items
 
 
 def _encoder(value_type: ValueType) -> Encode:
@@ -138,8 +153,10 @@ def _inferred(value: Any) -> bytes:
     try:
         return encode_value(value)
     except (TypeError, ValueError):
+        value = _with_numbers(value)
+    try:
+        return encode_value(value)
+    except (TypeError, ValueError):
         if not isinstance(value, list):
             raise
-    if all(type(item) in (int, float) for item in value) and value:
-        return encode_value([float(item) for item in value], ValueType.DOUBLE_LIST)
-    return encode_value(value, ValueType.VALUE_LIST)
+        return encode_value(value, ValueType.VALUE_LIST)

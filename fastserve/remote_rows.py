@@ -1,7 +1,7 @@
 """Entities and rows in any form -> JSON for a feature server.
 
 JSON has no bytes. They go as base64 in an object of their own, which servers other than ours do not look into: those
-then miss a column, instead of taking the text for a value.
+find an empty column, which they refuse, instead of taking the text for a value.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastserve.arrow import as_arrow, as_python
 from fastserve.errors import EntityError, RequestError
 from fastserve.sources import columns_of
 
-__all__ = ["encode_entities", "encode_rows", "split_binary"]
+__all__ = ["encode_entities", "encode_rows"]
 
 Columns = Mapping[str, list[Any]]
 
@@ -33,11 +33,21 @@ _encoder = msgspec.json.Encoder()
 def encode_entities(columns: Columns) -> bytes:
     """Return the members "entities" and, if there are any, "binary_entities" of a request to read, without braces.
 
+    Times are numbers, as keys have them; "time_entities" names their columns.
+
     Raises:
         EntityError: a value is nothing that JSON could carry.
     """
-    plain = {str(name): _entity_column(name, values) for name, values in columns.items()}
-    return _members("entities", "binary_entities", plain)
+    plain, times = {}, []
+    for name, values in columns.items():
+        if PLAIN.issuperset(map(type, values)):
+            plain[str(name)] = values
+            continue
+        plain[str(name)] = _entity_column(name, values)
+        if any(isinstance(value, datetime) for value in values):
+            times.append(str(name))
+    members = _members("entities", "binary_entities", plain)
+    return members + b',"time_entities":' + _json(times) if times else members
 
 
 def encode_rows(rows: Any, seconds: Container[str] = ()) -> bytes:
@@ -54,7 +64,9 @@ def encode_rows(rows: Any, seconds: Container[str] = ()) -> bytes:
 
 
 def _members(name: str, binary_name: str, columns: dict[str, list[Any]]) -> bytes:
-    plain, binary = split_binary(columns)
+    binary = {name: list(map(_base64, values)) for name, values in columns.items() if any(map(_has_bytes, values))}
+    # An empty list keeps the place of a column.
+    plain = {key: [] if key in binary else values for key, values in columns.items()} if binary else columns
     members = b'"%b":%b' % (name.encode(), _json(plain))
     return members + b',"%b":%b' % (binary_name.encode(), _json(binary)) if binary else members
 
@@ -64,15 +76,6 @@ def _json(value: Any) -> bytes:
         return _encoder.encode(value)
     except (TypeError, ValueError, OverflowError) as exc:  # ValueError: halves of surrogate pairs are one
         raise RequestError(f"the request is no JSON: {exc}") from exc
-
-
-def split_binary(columns: dict[str, list[Any]]) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Split columns into those without bytes, and those with, as base64."""
-    names = [name for name, values in columns.items() if any(map(_has_bytes, values))]
-    if not names:
-        return columns, {}
-    binary = {name: [_base64(value) for value in columns[name]] for name in names}
-    return {name: values for name, values in columns.items() if name not in binary}, binary
 
 
 def _has_bytes(value: Any) -> bool:
@@ -89,8 +92,6 @@ def _base64(value: Any) -> Any:
 
 
 def _entity_column(name: str, values: list[Any]) -> list[Any]:
-    if PLAIN.issuperset(map(type, values)):
-        return values
     plain = []
     for row, value in enumerate(values):
         try:
@@ -101,7 +102,6 @@ def _entity_column(name: str, values: list[Any]) -> list[Any]:
 
 
 def _entity_value(value: Any) -> Any:
-    """A datetime is its seconds, as in a key: no server takes ISO text for one."""
     if hasattr(value, "WhichOneof"):
         member = value.WhichOneof("val")
         value = None if member in (None, "null_val") else getattr(value, member)

@@ -63,6 +63,11 @@ def test_one_entity(value: Any, expected: Any) -> None:
     assert found == expected and type(found) is type(expected)
 
 
+def test_times_are_named() -> None:
+    found = entities(a=[datetime(1970, 1, 2), None], b=[86400, 1])
+    assert found == {"entities": {"a": [86400, None], "b": [86400, 1]}, "time_entities": ["a"]}
+
+
 def test_numbers_that_json_lacks() -> None:
     found = entities(a=[math.nan, math.inf, -math.inf])["entities"]["a"]
     assert math.isnan(found[0]) and found[1:] == [math.inf, -math.inf]
@@ -74,7 +79,8 @@ def test_protobuf_values() -> None:
 
 def test_bytes_are_apart() -> None:
     found = entities(a=[b"\x00\xff", None], b=["x", "y"])
-    assert found == {"entities": {"b": ["x", "y"]}, "binary_entities": {"a": ["AP8=", None]}}
+    assert found == {"entities": {"a": [], "b": ["x", "y"]}, "binary_entities": {"a": ["AP8=", None]}}
+    assert list(found["entities"]) == ["a", "b"]
 
 
 @pytest.mark.parametrize("value", [object(), 1j, timedelta(1)])
@@ -129,7 +135,8 @@ def test_numbers_of_nanoseconds_stay_numbers() -> None:
 
 def test_bytes_in_rows() -> None:
     found = rows({"k": ["a"], "b": [b"\x00"], "l": [[b"\x01", None]], "m": [bytearray(b"\x02")]})
-    assert found == {"df": {"k": ["a"]}, "binary": {"b": ["AA=="], "l": [["AQ==", None]], "m": ["Ag=="]}}
+    assert found["df"] == {"k": ["a"], "b": [], "l": [], "m": []}
+    assert found == {"df": found["df"], "binary": {"b": ["AA=="], "l": [["AQ==", None]], "m": ["Ag=="]}}
 
 
 def test_bytes_inside_of_objects_are_refused() -> None:

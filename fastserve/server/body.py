@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -23,6 +24,7 @@ __all__ = [
     "PushFeaturesRequest",
     "UnreadableBody",
     "WriteToFeatureStoreRequest",
+    "entities_of",
     "parse_body",
     "with_binary",
 ]
@@ -36,7 +38,8 @@ class GetOnlineFeaturesRequest(msgspec.Struct):
         feature_service: wins over `features` when not empty.
         features: references `view:feature`; not to be changed, others may have the same object.
         compact: the answer is to be compact JSON; Feast does not have it.
-        binary_entities: columns of bytes, in base64; Feast does not have it.
+        binary_entities: columns of bytes, in base64; Feast does not have it, nor the next.
+        time_entities: the columns whose numbers are times, in seconds since 1970; others' are numbers.
     """
 
     entities: dict[str, list[Any]]
@@ -46,6 +49,7 @@ class GetOnlineFeaturesRequest(msgspec.Struct):
     include_feature_view_version_metadata: bool = False
     compact: bool = False
     binary_entities: dict[str, list[Any]] = {}
+    time_entities: list[str] = []
 
 
 # What the columns hold, the writer checks.
@@ -97,6 +101,10 @@ class MaterializeIncrementalRequest(msgspec.Struct):
     full_feature_names: bool = False
     version: str | None = None
 
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+FIRST_SECOND, LAST_SECOND = -62135596800, 253402300799
+"""Of the years 1 to 9999, which a datetime can be in."""
 
 Form = TypeVar(
     "Form",
@@ -191,6 +199,21 @@ def parse_body(data: bytes, content_type: str | None, form: type[Form]) -> Form:
         return found
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return _read_again(data, form)
+
+
+def entities_of(request: GetOnlineFeaturesRequest) -> Mapping[str, list[Any]]:
+    """Return the entities of a request with what JSON has no form for: bytes and times. Raises BodyError."""
+    columns = with_binary(request.entities, request.binary_entities)
+    if not request.time_entities:
+        return columns
+    times = {name: list(map(_time, columns[name])) for name in request.time_entities if name in columns}
+    return {**columns, **times}
+
+
+def _time(value: Any) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool) or not FIRST_SECOND <= value <= LAST_SECOND:
+        return value  # whoever takes it says what is wrong with it
+    return EPOCH + timedelta(seconds=value)
 
 
 def with_binary(columns: Mapping[str, Any], binary: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -207,7 +207,7 @@ class FastLane(HttpProtocol):
             cycle.is_counted = True
             cycle.request = request = reads.parse(body, cycle.head)
             timeout = self.limits.deadline(cycle.head.timeout)
-            if not reads.store.reads_in_steps:
+            if cycle.head.wanted == ARROW or not reads.store.reads_in_steps:
                 self._take_a_task(cycle)
                 return
             cycle.batch = batch = reads.begin(request)

@@ -21,7 +21,7 @@ from fastserve.model import FeatureService
 from fastserve.response import OnlineResponse
 from fastserve.server.answers import Answer
 from fastserve.server.auth import credential_of
-from fastserve.server.body import GetOnlineFeaturesRequest, parse_body, with_binary
+from fastserve.server.body import GetOnlineFeaturesRequest, entities_of, parse_body
 from fastserve.server.hooks import Hooks
 from fastserve.server.limits import Life
 
@@ -104,8 +104,8 @@ class Reads:
     def parse(self, body: bytes, head: Head) -> GetOnlineFeaturesRequest:
         """Return what a body asks for. Raises BodyError, UnreadableBody, TooManyEntitiesError."""
         request = parse_body(body, head.content_type, GetOnlineFeaturesRequest)
-        if request.binary_entities:
-            request.entities = {**with_binary(request.entities, request.binary_entities)}
+        if request.binary_entities or request.time_entities:
+            request.entities = dict(entities_of(request))
         self.life.limits.check_entities(request.entities)
         return request
 

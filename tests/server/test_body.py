@@ -14,7 +14,7 @@ from fastserve.server.body import BodyError, GetOnlineFeaturesRequest, Unreadabl
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "recorded_bodies.json").read_text())["cases"]
 
-OURS = {"compact", "binary_entities"}
+OURS = {"compact", "binary_entities", "time_entities"}
 """Fields that Feast does not have."""
 
 

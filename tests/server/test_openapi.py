@@ -25,7 +25,7 @@ from fastserve.server.read import ARROW, PROTOBUF, READ_PATH
 from tests import goldens
 
 OURS = {
-    "GetOnlineFeaturesRequest": ("compact", "binary_entities"),
+    "GetOnlineFeaturesRequest": ("compact", "binary_entities", "time_entities"),
     "PushFeaturesRequest": ("binary",),
     "WriteToFeatureStoreRequest": ("binary",),
 }

@@ -65,3 +65,18 @@ def test_base64_that_is_none(redis_client: httpx.Client) -> None:
     answer = redis_client.post("/get-online-features", json=body)
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body", "binary"]
+
+
+def test_times_are_times_for_functions_too(redis_client: httpx.Client) -> None:
+    # `amount` is request data that the function multiplies: a time it cannot.
+    body = {"features": ["risk_pd:double_amount"], "entities": {"customer_id": ["C1"], "amount": [86400]}}
+    assert redis_client.post("/get-online-features", json=body).json()["results"][1]["values"] == [172800.0]
+    answer = redis_client.post("/get-online-features", json={**body, "time_entities": ["amount", "nope"]})
+    assert answer.status_code == 500 and "risk_pd" in answer.text
+
+
+@pytest.mark.parametrize("value", [2**62, "x", None, True])
+def test_what_is_no_time_stays_what_it_is(redis_client: httpx.Client, value: object) -> None:
+    body = {"features": ["fx_rates:eur_usd"], "entities": {"account_id": [value]}}
+    plain = redis_client.post("/get-online-features", json=body)
+    assert redis_client.post("/get-online-features", json={**body, "time_entities": ["account_id"]}).text == plain.text
