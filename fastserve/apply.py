@@ -36,7 +36,7 @@ from fastserve.stored import store_plans
 from fastserve.stores.base import Store
 from fastserve.versions import VERSIONED, Versions
 
-__all__ = ["DELETED_BY_FULL_APPLY", "Key", "Options", "apply", "plan_changes", "remove"]
+__all__ = ["DELETED_BY_FULL_APPLY", "Key", "Options", "apply", "plan_changes", "planned_snapshot", "remove"]
 
 Key = tuple[str, str]
 """List of the Registry message, and name: one definition."""
@@ -79,6 +79,17 @@ def plan_changes(
     registry: RegistrySource, config: Config, contents: RepoContents, options: Options = Options()
 ) -> list[Change]:
     """Return what `apply` would do; nothing is written. Raises as `apply`."""
+    return _planned(registry, config, contents, options)[0]
+
+
+def planned_snapshot(registry: RegistrySource, config: Config, contents: RepoContents, options: Options) -> Snapshot:
+    """Return the state that `apply` would bring about; nothing is written. Raises as `apply`."""
+    return build_snapshot(_planned(registry, config, contents, options)[1], config.project, None)
+
+
+def _planned(
+    registry: RegistrySource, config: Config, contents: RepoContents, options: Options
+) -> tuple[list[Change], pb.Registry]:
     wanted = _complete(contents, config, options)
     message = pb.Registry()
     try:
@@ -87,7 +98,7 @@ def plan_changes(
         pass  # it would be made
     changes = _Edit(message, config, wanted, options).run()
     _check_vectors(message, config)
-    return changes
+    return changes, message
 
 
 def apply(

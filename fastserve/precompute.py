@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from fastserve._core import (
     EncodedRows,
@@ -34,10 +37,25 @@ from fastserve.model import DUMMY_JOIN_KEY, FeatureService
 from fastserve.plan import PlanOptions, feast_obstacle, is_precomputed, plan_of_hashes, service_groups
 from fastserve.progress import NoProgress, Progress, ViewProgress
 from fastserve.registry import Snapshot
+from fastserve.registry import schema_pb2 as pb
 from fastserve.stores.base import Store
 from fastserve.stores.vector_store import FROM_HASHES, FROM_ROWS, OVERWRITING, VectorStore, vector_store
 from fastserve.types import ValueType
-from fastserve.vectors import FEAST, FEAST_FEATURE, Build, Group, Marker, feast_view, label_of, new_build, places
+from fastserve.vectors import (
+    FEAST,
+    FEAST_FEATURE,
+    Build,
+    Group,
+    Marker,
+    feast_view,
+    label_of,
+    new_build,
+    places,
+    united,
+)
+
+if TYPE_CHECKING:  # who does not build need not load it
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["Vectors", "forget_views"]
 
@@ -45,6 +63,8 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 1000
 DUMMY = (DUMMY_JOIN_KEY,)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,7 +96,7 @@ class _Maker:
         return found
 
     def make(self, target: _Target, keys: Sequence[bytes]) -> int | None:
-        """Make the vectors of entity keys, and return how many have data; None if the marker is another by now.
+        """Make the vectors of entity keys, and return how many there are; None if the marker is another by now.
 
         Raises:
             VectorError: a stored value does not fit its feature's type.
@@ -122,7 +142,10 @@ class _Maker:
     def _feast_vectors(self, target: _Target, keys: list[bytes], now: int) -> dict[bytes, bytes]:
         batch = batch_of_keys(self.plan(target.group), keys)
         self._store.read(batch)
-        return dict(pack_feast(batch, 0, *places(target.build, _fields(batch.plan)), now))
+        found = dict(pack_feast(batch, 0, *places(target.build, _fields(batch.plan)), now))
+        # Feast makes one of each key of the same join keys, and fails a whole request for want of one.
+        nothing = _empty_feast(target.build, now)
+        return {key: found.get(key, nothing) for key in keys}
 
     def plan(self, group: Group) -> ReadPlan:
         """Return the plan of all that the vectors of a group are made of."""
@@ -131,6 +154,18 @@ class _Maker:
         if plan is None:
             plan = self._plans[key] = plan_of_hashes(group, self._options)
         return plan
+
+
+def _empty_feast(build: Build, now: int) -> bytes:
+    """Return the vector in Feast's format of an entity that none of the service's views has a row of."""
+    vector = pb.PrecomputedFeatureVector()
+    for alias, _, feature in build.names:
+        vector.feature_names.append(f"{alias}__{feature}")
+        vector.values.add()
+    for alias in dict.fromkeys(alias for alias, _, _ in build.names):
+        vector.fv_timestamps.add(feature_view_name=alias).event_timestamp.SetInParent()
+    vector.precomputed_at.FromMicroseconds(now)
+    return vector.SerializeToString()
 
 
 def _fields(plan: ReadPlan) -> dict[tuple[str, str | None], int]:
@@ -290,11 +325,14 @@ class Vectors:
         service: FeatureService,
         progress: Progress | None = None,
         batch_size: int = BATCH_SIZE,
+        planned: Snapshot | None = None,
     ) -> int:
         """Build the vectors of all entities of a service beside those that are there, replace these, and delete them.
 
         Args:
             batch_size: how many entities are read at a time.
+            planned: the state of the registry that is about to be applied: the vectors then serve the service as it is
+                and as it will be.
         Returns:
             The number of vectors.
         Raises:
@@ -303,7 +341,7 @@ class Vectors:
             VectorError: a stored value does not fit its feature's type, or another build has begun meanwhile.
             StoreError: it failed. After any error the vectors that were there are still read.
         """
-        build = self._new_build(snapshot, service)
+        build = self._new_build(snapshot, service, planned)
         before = self._announce(service.name, build)
         self._discard(service.name, before.building)
         with closing((progress or NoProgress()).view(service.name)) as told:
@@ -314,15 +352,20 @@ class Vectors:
             self._discard(service.name, replaced.current)
         return count
 
-    def _new_build(self, snapshot: Snapshot, service: FeatureService) -> Build:
+    def _new_build(self, snapshot: Snapshot, service: FeatureService, planned: Snapshot | None) -> Build:
         if not is_precomputed(snapshot, replace(service, precompute_online=True)):
             raise NotSupportedError(f"{label_of(service.name)} has views that are computed when they are read")
         groups, names = service_groups(snapshot, self._options, service)
+        if planned is not None:
+            later = planned.get_feature_service(service.name)
+            groups = united(groups, service_groups(planned, self._options, later)[0])
         if self._format != FEAST:
             return new_build(self._options.project, service.name, "packed", groups, names)
         obstacle = (
             feast_obstacle(service, groups) if self._maker.vectors.keeps_feast else "Feast has them in Redis only"
         )
+        if planned is not None:
+            obstacle = obstacle or "only the features of the service as it is; build after the change"
         if obstacle:
             raise NotSupportedError(f"{label_of(service.name)} cannot have vectors in Feast's format: {obstacle}")
         return new_build(self._options.project, service.name, "feast", groups, names)
@@ -348,18 +391,26 @@ class Vectors:
         return marker
 
     def _fill(self, service: str, build: Build, group: Group, told: ViewProgress, batch_size: int) -> int:
-        """Make the vectors of all entity keys of a group; return how many have data."""
-        plans, marker, made = _write_plans(group, self._options), self._marker_of(service, build), 0
+        """Make the vectors of all entity keys of a group; return how many there are."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        plans, made = _write_plans(group, self._options), 0
         told.stage("building", self._maker.vectors.estimate(plans))
-        for page in self._maker.vectors.entity_keys(plans):
-            keys = list(dict.fromkeys(page))
-            for start in range(0, len(keys), batch_size):
-                part = keys[start : start + batch_size]
-                while (found := self._maker.make(_Target(marker, build, group), part)) is None:
-                    marker = self._marker_of(service, build)
+        parts = _parts(self._maker.vectors.entity_keys(plans), batch_size)
+        # While the store works for one part, the next is packed.
+        with ThreadPoolExecutor(self._maker.vectors.builders, thread_name_prefix="fastserve-vectors") as pool:
+            fill = partial(self._fill_part, service, build, group)
+            for n_keys, found in _in_order(pool, fill, parts, 2 * self._maker.vectors.builders):
                 made += found
-            told.advance(len(keys))
+                told.advance(n_keys)
         return made
+
+    def _fill_part(self, service: str, build: Build, group: Group, keys: list[bytes]) -> tuple[int, int]:
+        """Make the vectors of some entity keys; return how many keys there are, and how many vectors."""
+        while True:
+            made = self._maker.make(_Target(self._marker_of(service, build), build, group), keys)
+            if made is not None:
+                return len(keys), made
 
     # --- what there is ---
 
@@ -425,6 +476,25 @@ def forget_views(store: Store, names: Iterable[str]) -> None:
 
 def _swap(vectors: VectorStore, before: Marker, after: Marker) -> bool:
     return vectors.swap_marker(before.service, before.data, after.to_bytes() if after.builds else None)
+
+
+def _parts(pages: Iterable[list[bytes]], size: int) -> Iterator[list[bytes]]:
+    for page in pages:
+        keys = list(dict.fromkeys(page))
+        yield from (keys[start : start + size] for start in range(0, len(keys), size))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, task: Callable[[list[bytes]], T], parts: Iterator[list[bytes]], limit: int
+) -> Iterator[T]:
+    """Yield what the task returns for each part; at most `limit` of them are under way."""
+    running: deque[Future[T]] = deque()
+    for part in parts:
+        running.append(pool.submit(task, part))
+        if len(running) == limit:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
 
 
 def _join_keys(plan: WritePlan) -> tuple[str, ...]:

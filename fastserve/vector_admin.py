@@ -6,12 +6,13 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fastserve.config import Config
 from fastserve.errors import FastserveError, StoreError, VectorError
 from fastserve.model import FeatureService
 from fastserve.plan import PlanOptions, is_precomputed, service_groups
 from fastserve.precompute import Vectors
 from fastserve.progress import Progress, default_progress
-from fastserve.registry import Snapshot
+from fastserve.registry import RegistrySource, Snapshot
 from fastserve.vectors import Marker, differences
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class VectorStatus:
 class VectorsMixin:
     """What `FeatureStore` does to precomputed vectors. It needs the members declared here."""
 
+    config: Config
+    _registry: RegistrySource
     _vectors: Vectors
     _options: PlanOptions
 
@@ -53,7 +56,7 @@ class VectorsMixin:
         raise NotImplementedError
 
     def precompute_feature_service(
-        self, name: str | None = None, batch_size: int = 1000, *, progress: Progress | None = None
+        self, name: str | None = None, batch_size: int = 1000, *, ahead: bool = False, progress: Progress | None = None
     ) -> int:
         """Build the precomputed vectors of a feature service anew, for all entities that are stored.
 
@@ -62,6 +65,8 @@ class VectorsMixin:
         Args:
             name: any service; by default all that have `precompute_online=True`, one after the other.
             batch_size: how many entities are read at a time.
+            ahead: also for the repository's Python files, which are about to be applied, so that the service can be
+                read before and after that.
             progress: by default bars on a terminal, log lines otherwise.
         Returns:
             The number of vectors.
@@ -76,7 +81,15 @@ class VectorsMixin:
         snapshot = self._current_snapshot()
         services = [snapshot.get_feature_service(name)] if name is not None else _precomputed(snapshot)
         told = progress or default_progress()
-        return sum(self._vectors.build(snapshot, service, told, batch_size) for service in services)
+        planned = self._planned() if ahead else None
+        return sum(self._vectors.build(snapshot, service, told, batch_size, planned) for service in services)
+
+    def _planned(self) -> Snapshot:
+        from fastserve.apply import Options, planned_snapshot
+        from fastserve.repo import load_repo
+
+        contents = load_repo(self.config.repo_path)
+        return planned_snapshot(self._registry, self.config, contents, Options(full=True))
 
     def vector_status(self, name: str) -> VectorStatus:
         """Return what there is of a service's vectors. Everything in the store is walked.

@@ -26,7 +26,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from fastserve._core import VectorLayout
-from fastserve.errors import VectorError, VectorVersionError
+from fastserve.errors import RequestError, VectorError, VectorVersionError
 from fastserve.types import ValueType
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "label_of",
     "new_build",
     "places",
+    "united",
 ]
 
 MARKER_VERSION = 1
@@ -245,6 +246,26 @@ def places(build: Build, fields: Mapping[tuple[str, str | None], int]) -> tuple[
 def feast_view(service: str) -> str:
     """Return the name under which Feast stores the vectors of a service, as if they were a feature view's."""
     return f"__precomputed__{service}"
+
+
+def united(groups: Iterable[Group], others: Iterable[Group]) -> list[Group]:
+    """Return groups that have all features of both.
+
+    Raises:
+        RequestError: a feature has two types.
+    """
+    found: dict[tuple[str, ...], dict[str, dict[str, int]]] = {}
+    for group in (*groups, *others):
+        for view, features in group.views:
+            known = found.setdefault(group.join_keys, {}).setdefault(view, {})
+            for name, number in features:
+                if known.setdefault(name, number) != number:
+                    types = f"{_type_name(known[name])} and {_type_name(number)}"
+                    raise RequestError(f"feature {view}:{name} is of two types, {types}; no vector can hold both")
+    return [
+        Group(join_keys, tuple((view, tuple(features.items())) for view, features in views.items()))
+        for join_keys, views in found.items()
+    ]
 
 
 def differences(wanted: Iterable[Group], build: Build) -> list[str]:

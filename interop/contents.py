@@ -11,23 +11,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastserve._core import field_id
 from fastserve.registry.schema_pb2 import Value
 
 __all__ = ["Redis", "Sqlite", "differing_redis", "differing_sqlite", "of_redis", "of_sqlite"]
 
+OURS = b"fsv:"
 Redis = dict[bytes, dict[bytes, bytes]]
 """Key -> field -> value."""
 
 
 def of_redis(client: Any) -> Redis:
-    """Return all hashes of a database; nothing in it may be anything else, or expire."""
+    """Return all hashes of a database; but for packed vectors, nothing in it may be anything else, or expire."""
     with client:
         found = {}
         for key in client.scan_iter(count=1000):
+            if key.startswith(OURS):
+                continue
             assert client.type(key) == b"hash", key
             assert client.ttl(key) == -1, f"{key} expires"
             found[key] = client.hgetall(key)
         return found
+
+
+def ours(name: str) -> bool:
+    """Whether a table or index of SQLite is of packed vectors, which only fastserve has."""
+    return "fastserve_vectors" in name
 
 
 Rows = dict[tuple[bytes, str], dict[str, Any]]
@@ -51,8 +60,9 @@ def of_sqlite(path: Path) -> Sqlite:
     """Return all tables of a file."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
-        made = dict(connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
-        names = [name for name, _ in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")]
+        made = {name: sql for name, sql in connection.execute("SELECT name, sql FROM sqlite_master") if not ours(name)}
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        names = [name for (name,) in tables if not ours(name)]
         rows = {name: [dict(row) for row in connection.execute(f'SELECT * FROM "{name}"')] for name in names}
     return Sqlite(
         made,
@@ -69,21 +79,27 @@ NULL_TIME = Value(unix_timestamp_val=-(2**63)).SerializeToString()
 def differing_redis(ours: Redis, theirs: Redis, named: Counter[str]) -> list[str]:
     """Return in what two databases differ, but for what has a name, which is counted.
 
-    - vectors: only Feast keeps the features of a service as one value.
+    - vectors: only Feast keeps them in the hashes, unless its format is configured; who wrote them last knew most.
     - maps, null_times: as `same_value`.
     """
     faults = [f"{key!r} is in one of them only" for key in ours.keys() ^ theirs.keys()]
     for key in ours.keys() & theirs.keys():
-        extra = theirs[key].keys() - ours[key].keys()
-        if any(field.startswith(VECTOR_TIME) for field in extra) and len(extra) == 2:
-            named["vectors"] += 1
-            extra = set()
-        faults += [f"{key!r} {field!r} is missing" for field in extra]
+        vectors = {field for found in (ours[key], theirs[key]) for field in vector_fields(found)}
+        named["vectors"] += bool(vectors)
+        faults += [f"{key!r} {field!r} is missing" for field in theirs[key].keys() - ours[key].keys() - vectors]
         for field, value in ours[key].items():
+            if field in vectors:
+                continue
             wanted = theirs[key].get(field)
             if wanted is None or not same_value(value, wanted, named):
                 faults.append(f"{key!r} {field!r}: {wanted!r} expected, {value!r} found")
     return faults
+
+
+def vector_fields(fields: dict[bytes, bytes]) -> list[bytes]:
+    """Return the fields of a hash that are a vector in Feast's format, and its time."""
+    views = [field.removeprefix(b"_ts:").decode() for field in fields if field.startswith(VECTOR_TIME)]
+    return [name for view in views for name in (b"_ts:" + view.encode(), field_id(view, "vector"))]
 
 
 def differing_sqlite(ours: Sqlite, theirs: Sqlite, named: Counter[str]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from interop.sides import ROOT
 
-__all__ = ["Pair", "add_permission", "make_pair"]
+__all__ = ["IN_FEASTS_FORMAT", "Pair", "add_permission", "make_pair"]
 
 BANK = ROOT / "interop" / "bank"
 
@@ -21,6 +21,12 @@ online_store:
   {store}
 entity_key_serialization_version: 3
 """
+
+
+IN_FEASTS_FORMAT = [("redis", "file")]
+"""Where fastserve builds vectors for Feast to read; elsewhere Feast has to build its own."""
+
+FEAST_VECTORS = "fastserve: {vector_format: feast}\n"
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ def make_pair(folder: Path, data: Path, name: tuple[str, str], redis: str, postg
         repo = folder / f"{folder.name}-{tongue}"
         repo.mkdir()
         (repo / "data").symlink_to(files)
-        (repo / "feature_store.yaml").write_text(yaml)
+        is_told = tongue == "fastserve" and name in IN_FEASTS_FORMAT
+        (repo / "feature_store.yaml").write_text(yaml + (FEAST_VECTORS if is_told else ""))
         (repo / "features.py").write_text(stored_views().replace("from feast", f"from {tongue}"))
         (repo / "on_demand.py").write_text(on_demand_views().replace("from feast", f"from {tongue}"))
         (repo / "tier_now.py").write_text("from features import TIERS\n\ntier = TIERS[-1]\n")

@@ -48,7 +48,21 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "precompute": CORE
     | {"types", "model", "plan", "progress", "registry", "stores.base", "stores.vector_store", "vectors"},
     "served_vectors": CORE | {"model", "plan", "registry", "stores.base", "stores.vector_store", "vectors"},
-    "vector_admin": frozenset({"errors", "changes", "model", "plan", "precompute", "progress", "registry", "vectors"}),
+    "vector_admin": frozenset(
+        {
+            "errors",
+            "apply",
+            "changes",
+            "config",
+            "model",
+            "plan",
+            "precompute",
+            "progress",
+            "registry",
+            "repo",
+            "vectors",
+        }
+    ),
     "materialize": frozenset(
         {"errors", "latest", "model", "parquet", "plan", "progress", "registry", "stores.base", "write"}
     ),

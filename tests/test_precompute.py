@@ -13,7 +13,14 @@ import pytest
 
 from fastserve import FeatureStore
 from fastserve._core import EncodedRows
-from fastserve.errors import NotSupportedError, StoreError, VectorError, VectorMissingError, VectorStaleError
+from fastserve.errors import (
+    NotSupportedError,
+    RequestError,
+    StoreError,
+    VectorError,
+    VectorMissingError,
+    VectorStaleError,
+)
 from fastserve.precompute import Vectors
 from fastserve.stores.vector_store import vector_store
 from fastserve.vectors import Marker
@@ -269,6 +276,26 @@ def test_a_new_feature_makes_vectors_stale_until_they_are_built(store: FeatureSt
     assert store.vector_status("one").lacking == (told,)
     store.precompute_feature_service("one")
     agrees(store, "one", users("u1", "nobody"))
+
+
+def test_a_change_that_is_built_ahead_is_never_stale(store: FeatureStore, repo: Path) -> None:
+    load(store)
+    names = users("u1", "u2", "nobody")
+    change(repo, 'Field(name="text", dtype=String), ttl', 'Field(name="n", dtype=Int64), ttl')
+    with FeatureStore(repo) as reader:
+        before = answers(reader, "one", names)
+        store.precompute_feature_service("one", ahead=True)
+        assert answers(reader, "one", names) == before
+        store.push("a_push", rows_a(["u1"], 5, 50))  # by the old definition
+        agrees(reader, "one", names)
+        assert {found.name: found.note for found in store.apply_repo()}["one"] == ""
+        reader.refresh_registry()
+        agrees(reader, "one", names)
+        store.push("a_push", {**rows_a(["u1"], 6, 60), "n": [7]})
+        agrees(reader, "one", names)
+    change(repo, 'Field(name="n", dtype=Int64), ttl', 'Field(name="n", dtype=String), ttl')
+    with pytest.raises(RequestError, match="feature a:n is of two types, INT64 and STRING"):
+        store.precompute_feature_service("one", ahead=True)
 
 
 def test_a_type_that_changed_is_named(store: FeatureStore, repo: Path, caplog: pytest.LogCaptureFixture) -> None:

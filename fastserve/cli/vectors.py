@@ -23,8 +23,9 @@ def vectors() -> None:
 @vectors.command()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @click.option("--batch-size", type=click.IntRange(1), default=1000, help="Entities to read at a time. [default: 1000]")
+@click.option("--ahead", is_flag=True, help="Also for what the repository defines and `apply` will bring.")
 @click.pass_context
-def build(context: click.Context, services: tuple[str, ...], batch_size: int) -> None:
+def build(context: click.Context, services: tuple[str, ...], batch_size: int, ahead: bool) -> None:
     """Build the vectors of services anew; by default of all that have precompute_online=True.
 
     Reads go on with the old vectors until all new ones are there.
@@ -33,7 +34,7 @@ def build(context: click.Context, services: tuple[str, ...], batch_size: int) ->
     with open_store(context) as store:
         for name in services or _precomputed(store):
             _check(store, name)
-            count = store.precompute_feature_service(name, batch_size)
+            count = store.precompute_feature_service(name, batch_size, ahead=ahead)
             click.echo(f"{name}: {count} vectors")
 
 

@@ -73,9 +73,9 @@ local function absent(text, at, size)
   return count
 end
 
-local function set(key, vector)
+local function set(key, vector, stored)
   if ttl ~= '0' then return call('SET', key, vector, 'EX', ttl) end
-  local left = call('PTTL', key)
+  local left = stored and call('PTTL', key) or 0
   if left > 0 then call('SET', key, vector, 'PX', left) else call('SET', key, vector) end
 end
 
@@ -102,20 +102,21 @@ local function merge(key, given, ends, stored, stored_ends)
     parts[i], heads[i + 1] = part, struct.pack('<I4', total)
     at, stored_at = stop, stored_stop
   end
-  if changed then set(key, table.concat(heads) .. table.concat(parts)) end
+  if changed then set(key, table.concat(heads) .. table.concat(parts), true) end
   return lacking
 end
 
 for r = 1, #KEYS - 1 do
   local key, given = KEYS[r + 1], ARGV[r + 5]
-  local stored, ends = call('GET', key), ends_of(given)
+  local stored, lacking = call('GET', key), nil
   local stored_ends = stored and ends_of(stored)
-  local lacking
-  if not ends then return {err = 'not a vector of the layout (row ' .. r .. ' of the call)'} end
-  if stored_ends then lacking = merge(key, given, ends, stored, stored_ends)
+  if stored_ends then
+    local ends = ends_of(given)
+    if not ends then return {err = 'not a vector of the layout (row ' .. r .. ' of the call)'} end
+    lacking = merge(key, given, ends, stored, stored_ends)
   else
-    lacking = n > 1 or absent(given, first, sizes[1]) > 0
-    set(key, given)
+    set(key, given, stored)
+    lacking = n > 1 or mode == '0' and absent(given, first, sizes[1]) > 0
   end
   if lacking and mode == '0' then unresolved[#unresolved + 1] = r end
 end
@@ -195,6 +196,7 @@ class RedisVectors:
     """
 
     keeps_feast = True
+    builders = 2
 
     def __init__(
         self, over: Over, project: str, key_ttl_seconds: int, timeout: float, scan: bool, always_overwrites: bool

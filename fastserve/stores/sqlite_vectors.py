@@ -41,6 +41,7 @@ class SqliteVectors:
 
     always_overwrites = False
     keeps_feast = False
+    builders = 1
     keys_expire = False
 
     def __init__(self, change: _Change, exists: Callable[[], bool], project: str):

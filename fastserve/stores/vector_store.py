@@ -39,6 +39,9 @@ class VectorStore(Protocol):
     keeps_feast: bool
     """Whether Feast reads vectors from this store."""
 
+    builders: int
+    """How many threads may build vectors at a time."""
+
     keys_expire: bool
     """Whether what is written has a time to live."""
 

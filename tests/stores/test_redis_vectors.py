@@ -101,7 +101,7 @@ def random_rows(rand: Rand, n_views: int) -> Rows:
 
 
 def test_merging_is_as_its_twin_says(client: Any, rand: Rand) -> None:
-    for _ in range(60):
+    for _ in range(25):
         stored = {b"k%d" % i: random_rows(rand, rand.randint(0, 3)) for i in range(20)}
         client.delete(*stored)
         kept = {key: rows for key, rows in stored.items() if rows}
@@ -146,6 +146,7 @@ def test_what_is_no_vector_of_the_layout_is_replaced(client: Any, stored: bytes)
 
 def test_a_vector_that_is_given_must_be_one(client: Any) -> None:
     good = pack(VIEWS, {"a": row("a", 9)})
+    call(client, {b"k": good, b"l": good})
     with pytest.raises(redis.ResponseError, match="row 2 of the call"):
         call(client, {b"k": good, b"l": good[:-1]})
 
