@@ -439,6 +439,10 @@ class VectorVersionError(VectorError):
         self.version = version
 
 
+class VectorBuildReplacedError(VectorError):
+    """Another build of a service's vectors has begun, or they were dropped, while one was under way."""
+
+
 class VectorMissingError(VectorError):
     """There are no vectors of a service, or none of an entity that has data.
 

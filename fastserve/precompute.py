@@ -16,7 +16,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -32,7 +32,7 @@ from fastserve._core import (
     pack_feast,
     pack_rows,
 )
-from fastserve.errors import EncodeError, NotSupportedError, VectorError
+from fastserve.errors import EncodeError, NotSupportedError, VectorBuildReplacedError, VectorError
 from fastserve.model import DUMMY_JOIN_KEY, FeatureService
 from fastserve.plan import PlanOptions, feast_obstacle, is_precomputed, plan_of_hashes, service_groups
 from fastserve.progress import NoProgress, Progress, ViewProgress
@@ -317,7 +317,9 @@ class Vectors:
             if is_precomputed(snapshot, service) and service.name not in self._markers().markers:
                 groups, _ = service_groups(snapshot, self._options, service)
                 if not names.isdisjoint(name for group in groups for name, _ in group.views):
-                    self.build(snapshot, service, progress)
+                    # Another writer may begin the same at this moment; its build has this one's rows too.
+                    with suppress(VectorBuildReplacedError):
+                        self.build(snapshot, service, progress)
 
     def build(
         self,
@@ -387,7 +389,9 @@ class Vectors:
     def _marker_of(self, service: str, build: Build) -> Marker:
         marker = self.marker(service)
         if marker.building is None or marker.building.generation != build.generation:
-            raise VectorError(f"{label_of(service)}: another build of its vectors has begun, or they were dropped")
+            raise VectorBuildReplacedError(
+                f"{label_of(service)}: another build of its vectors has begun, or they were dropped"
+            )
         return marker
 
     def _fill(self, service: str, build: Build, group: Group, told: ViewProgress, batch_size: int) -> int:

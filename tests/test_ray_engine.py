@@ -61,10 +61,10 @@ def test_ray_loads_the_same(redis_bank: RedisServer, tmp_path: Path) -> None:
     with redis_bank.client() as client, FeatureStore(repo) as store:
         client.flushall()
         store.materialize(START, END, ["txn_7d"], progress=NoProgress())
-        expected = {key: client.hgetall(key) for key in client.scan_iter()}
+        expected = {key: client.hgetall(key) for key in client.scan_iter(_type="hash")}
         client.flushall()
         loaded = store.materialize(START, END, ["txn_7d"], engine="ray", progress=NoProgress())
-        assert {key: client.hgetall(key) for key in client.scan_iter()} == expected
+        assert {key: client.hgetall(key) for key in client.scan_iter(_type="hash")} == expected
         assert (loaded[0].n_rows, loaded[0].n_written, loaded[0].n_applied) == (4, 2, 2)
         assert len(intervals(store, "txn_7d")) >= 2
 

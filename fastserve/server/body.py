@@ -147,6 +147,7 @@ class _RawRead(msgspec.Struct):
     include_feature_view_version_metadata: bool = False
     compact: bool = False
     binary_entities: dict[str, list[Any]] = {}
+    time_entities: list[str] = []
 
 
 _raw_decoder = msgspec.json.Decoder(_RawRead)
@@ -165,6 +166,7 @@ def _decode_read(data: bytes) -> GetOnlineFeaturesRequest:
         raw.include_feature_view_version_metadata,
         raw.compact,
         raw.binary_entities,
+        raw.time_entities,
     )
 
 

@@ -266,12 +266,20 @@ def test_the_registry_is_looked_at_as_often_as_asked(
     assert statuses == ({200, 404} if is_seen else {200})
 
 
-def test_nothing_is_connected_before_the_first_read(short_folder: Path, tmp_path: Path) -> None:
+def test_nothing_is_connected_before_the_workers_split(short_folder: Path, tmp_path: Path) -> None:
     with RedisServer.start(short_folder / "idle") as redis, redis.client() as client:
         goldens.fill_redis(client)
         repo = goldens.copy_bank(tmp_path / "repo", {"type": "redis", "connection_string": redis.connection_string})
         with FeatureServer.start(repo, tmp_path / "log", "-w", "2") as server:
-            assert len(client.client_list()) == 1
-            assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) == 1
             assert age(server.client) == [41]
-            assert len(client.client_list()) == 2
+            parent = Path(f"/proc/{server.process.pid}")
+            assert len(list((parent / "task").iterdir())) == 1
+            own = {os.readlink(file) for file in (parent / "fd").iterdir()}
+            connected = sockets_to(redis.port)
+            assert connected and not own & connected
+
+
+def sockets_to(port: int) -> set[str]:
+    """The sockets of this machine that are connected to a port, as links in /proc name them."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
