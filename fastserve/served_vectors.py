@@ -37,7 +37,9 @@ class ServedVectors:
         self._logged = ""
 
     def of(self, snapshot: Snapshot, features: object) -> Build | None:
-        """Return the vectors to read a service from; None if it is read from its views, as are mere references.
+        """Return the vectors to read a service from; None if it is read from its views.
+
+        So are mere references, and with the format "auto" a service of which nobody has built vectors in SQLite.
 
         Raises:
             VectorMissingError: it has none yet. VectorError: its marker cannot be read.
@@ -51,6 +53,8 @@ class ServedVectors:
         current = self._marker(features.name).current
         if current is not None:
             return current
+        if self._format == "auto" and not vectors.keeps_feast:
+            return None  # Feast keeps no vectors there, and answers from the views
         groups, names = service_groups(snapshot, self._options, features)
         if self._format == "packed" or not vectors.keeps_feast or feast_obstacle(features, groups):
             raise VectorMissingError(features.name)

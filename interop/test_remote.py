@@ -41,12 +41,14 @@ def remote_store(world: World, url: str) -> FeatureStore:
 
 
 def test_on_our_server(world: World, local: FeatureStore) -> None:
-    """Equal in every respect that `exchange.answer` tells of, the bytes of each value included."""
+    """Equal in all that `exchange.answer` tells of, the bytes of each value included, but the order of the views."""
     with serving(OUR_SERVE, world.repos["redis"], world.environment) as server:
         with remote_store(world, str(server.base_url)) as client:
             for question in world.questions[:REQUESTS]:
                 mine = answer(question, lambda q: fastserve_side.ask(local, q))
                 theirs = answer(question, lambda q: fastserve_side.ask(client, q))
+                for each in (mine, theirs):
+                    each.get("versions", []).sort()
                 assert theirs == mine, question
 
 
