@@ -155,8 +155,8 @@ def measure(port: int, process: int, folder: Path, bodies: Path, connections: in
     return {
         "requests_per_second": float(found(r"Requests/sec:\s+([\d.]+)", text)),
         "cpu_per_1000": cpu / n * 1000,
-        "p50_ms": milliseconds(found(r"50%\s+(\S+)", text)),
-        "p99_ms": milliseconds(found(r"99%\s+(\S+)", text)),
+        "p50_ms": milliseconds(found(r"\n +50% +(\S+)", text)),
+        "p99_ms": milliseconds(found(r"\n +99% +(\S+)", text)),
     }
 
 
