@@ -32,7 +32,13 @@ from fastserve._core import (
     pack_feast,
     pack_rows,
 )
-from fastserve.errors import EncodeError, NotSupportedError, VectorBuildReplacedError, VectorError
+from fastserve.errors import (
+    EncodeError,
+    NotSupportedError,
+    VectorBuildReplacedError,
+    VectorError,
+    VectorVersionError,
+)
 from fastserve.model import DUMMY_JOIN_KEY, FeatureService
 from fastserve.plan import PlanOptions, feast_obstacle, is_precomputed, plan_of_hashes, service_groups
 from fastserve.progress import NoProgress, Progress, ViewProgress
@@ -435,15 +441,13 @@ class Vectors:
         """
         if not self.are_kept:
             return False
-        while True:
-            data = self._maker.vectors.read_marker(service)
-            if data is None:
-                return False
+        while (data := self._maker.vectors.read_marker(service)) is not None:
+            builds = _builds_of(service, data)
             if self._maker.vectors.swap_marker(service, data, None):
-                break
-        for build in Marker.parse(service, data).builds:
-            self._discard(service, build)
-        return True
+                for build in builds:
+                    self._discard(service, build)
+                return True
+        return False
 
     def services(self) -> list[str]:
         """Return the services that there are vectors of, whether the registry has them or not."""
@@ -476,6 +480,17 @@ def forget_views(store: Store, names: Iterable[str]) -> None:
             if _swap(vectors, marker, replace(marker, current=current, building=building)):
                 break
             marker = Marker.parse(service, vectors.read_marker(service))
+
+
+def _builds_of(service: str, data: bytes) -> list[Build]:
+    """Return what a marker names; nothing if it is damaged. Raises VectorVersionError: it is not ours to delete."""
+    try:
+        return Marker.parse(service, data).builds
+    except VectorVersionError:
+        raise
+    except VectorError as exc:
+        logger.warning("%s; its vectors cannot be found, and stay", exc)
+        return []
 
 
 def _swap(vectors: VectorStore, before: Marker, after: Marker) -> bool:

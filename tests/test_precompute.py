@@ -353,7 +353,10 @@ def test_damaged_markers_are_told(store: FeatureStore) -> None:
     with pytest.raises(VectorError, match="feature service one: its marker in the online store is damaged"):
         with FeatureStore(store.repo_path) as other:
             answers(other, "one", users("u1"))
-    assert vectors.swap_marker("one", b"{", b'{"version": 2}')
+    assert store.drop_vectors("one")
+    assert vectors.swap_marker("one", None, b'{"version": 2}')
+    with pytest.raises(VectorError, match="version 2"):
+        store.drop_vectors("one")
     with pytest.raises(VectorError, match="version 2 of the format; this fastserve reads version 1"):
         store.push("a_push", rows_a(["u1"], 3, 500))
 
