@@ -54,7 +54,7 @@ class ServedVectors:
         if current is not None:
             return current
         if self._format == "auto" and not vectors.keeps_feast:
-            return None  # Feast keeps no vectors there, and answers from the views
+            return None  # Feast can build none there
         groups, names = service_groups(snapshot, self._options, features)
         if self._format == "packed" or not vectors.keeps_feast or feast_obstacle(features, groups):
             raise VectorMissingError(features.name)

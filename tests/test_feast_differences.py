@@ -36,6 +36,6 @@ def test_the_test_exists(path: str, function: str) -> None:
 
 def test_every_recorded_difference_has_a_row() -> None:
     differences = {*golden.CHANGED, *golden.ANSWERED, *golden.MISTAKES}
-    differences |= {*golden.SQLITE_CHANGED, *golden.SQLITE_MISTAKES}
+    differences |= {*golden.SQLITE_CHANGED, *golden.SQLITE_ANSWERED, *golden.SQLITE_MISTAKES}
     differences |= {*writes.MISTAKES, *writes.STATUSES}
     assert {SAME_AS.get(name, name) for name in differences} == {case for _, _, case in NAMED if case}

@@ -86,7 +86,7 @@ def agrees(store: FeatureStore, service: str, rows: list[dict[str, Any]]) -> Non
 
 
 def has_none(store: FeatureStore) -> None:
-    """There are no vectors: in Redis Feast must have built some; it has none in SQLite, and answers from the views."""
+    """There are no vectors: in Redis Feast's are missed; in SQLite, where it can build none, the views answer."""
     if isinstance(store.config.online_store, SqliteConfig):
         assert answers(store, "one", users("u1")) == plainly(store, "one", users("u1"))
         return
