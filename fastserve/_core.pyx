@@ -7,8 +7,8 @@ Nothing here does I/O, and no protobuf class touches an entity or a value. The r
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.datetime cimport datetime_new, import_datetime
 from cpython.dict cimport PyDict_GetItemWithError
@@ -17,14 +17,14 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_S
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_FromLongLong
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport NAN, isfinite, isnan, rint
 from libc.stdint cimport (
     INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 )
 from libc.stdlib cimport free, realloc
-from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp, strlen
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 import base64
@@ -60,6 +60,7 @@ include "_core_meter.pxi"    # what a server counts: counters, histograms, statu
 include "_core_compact.pxi"  # Batch -> compact JSON, statuses as bytes
 include "_core_answer.pxi"   # an answer on its way to a client of ours, and received: bytes <-> Batch
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
+include "_core_numpy.pxi"    # Batch -> buffers of columns as NumPy has them
 include "_core_arrow.pxi"    # Arrow columns -> framed Values
 include "_core_table.pxi"    # WritePlan, Table: an Arrow batch bound to it, keys and times
 include "_core_write.pxi"    # EncodedRows: rows -> framed calls of the script that writes
@@ -70,6 +71,6 @@ include "_core_latest.pxi"   # the latest row per entity key
 # What only the core itself may make is not for Python to make.
 for _name in (
     "BatchPacker", "Cells", "Elements", "Elementwise", "EventTimes", "FeastNames", "FeastReader", "FieldTable", "KeyTable",
-    "LatestRows", "Merge", "RowPacker", "Sink", "Table",
+    "LatestRows", "Merge", "NumpyColumn", "RowPacker", "Sink", "Table",
 ):
     del globals()[_name]

@@ -63,6 +63,35 @@ cdef bint read_slot(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, Member* m
     return not is_null(m)
 
 
+cdef Py_ssize_t fill_fixed(
+    Batch batch, Slot slot, Py_ssize_t start, Py_ssize_t stop, uint8_t* values, uint8_t* valid
+) except -1:
+    """Write some rows of a fixed-width feature into the column's buffers, whose bits are zero so far; return how many have
+    no value: theirs are zeros."""
+    cdef Py_ssize_t row, nulls = 0
+    cdef int width = item_size(slot.value_type)
+    cdef Sink number
+    cdef Cursor c
+    cdef Member m
+    if is_packed(batch, slot) and not (batch.plan.enforce_ttl and slot.ttl):
+        return gather_fixed(batch, slot, start, stop, values, valid)
+    number = Sink.of(16)
+    for row in range(start, stop):
+        number.size = 0
+        try:
+            if read_slot(batch, slot, row, &c, &m):
+                put_fixed(number, &m, slot.value_type, &c)
+        except DecodeError as exc:
+            raise batch.located(exc, slot, row) from None
+        if number.size:
+            memcpy(values + row * width, number.data, width)
+            valid[row >> 3] |= <uint8_t>(1 << (row & 7))
+        else:
+            memset(values + row * width, 0, width)
+            nulls += 1
+    return nulls
+
+
 def fixed_column(Batch batch not None, Slot slot not None):
     """Return a fixed-width feature as buffers: INT32, INT64, FLOAT, DOUBLE, BOOL or UNIX_TIMESTAMP (seconds).
 
@@ -71,27 +100,13 @@ def fixed_column(Batch batch not None, Slot slot not None):
     Raises:
         DecodeError: a stored value is not of the type; names the entity key and the feature.
     """
-    cdef Py_ssize_t row, nulls = 0
-    cdef int width = item_size(slot.value_type)
-    cdef Sink values, valid
-    cdef Cursor c
-    cdef Member m
-    require(width > 0, slot, "fixed-width")
-    if is_packed(batch, slot) and not (batch.plan.enforce_ttl and slot.ttl):
-        return packed_fixed(batch, slot)
-    values, valid = Sink.of(batch.n_rows * width + 8), cleared_bits(batch.n_rows)
-    for row in range(batch.n_rows):
-        try:
-            if read_slot(batch, slot, row, &c, &m):
-                put_fixed(values, &m, slot.value_type, &c)
-                set_bit(valid, row)
-                continue
-        except DecodeError as exc:
-            raise batch.located(exc, slot, row) from None
-        memset(values.room(width), 0, width)
-        values.size += width
-        nulls += 1
-    return values.finish(), valid.finish(), nulls
+    cdef Py_ssize_t nulls, n = batch.n_rows
+    cdef bytes values = PyBytes_FromStringAndSize(NULL, n * item_size(slot.value_type))
+    cdef bytes valid = PyBytes_FromStringAndSize(NULL, (n + 7) // 8)
+    require(item_size(slot.value_type) > 0, slot, "fixed-width")
+    memset(PyBytes_AS_STRING(valid), 0, (n + 7) // 8)
+    nulls = fill_fixed(batch, slot, 0, n, <uint8_t*>PyBytes_AS_STRING(values), <uint8_t*>PyBytes_AS_STRING(valid))
+    return values, valid, nulls
 
 
 cdef inline bint is_text(uint32_t number) noexcept:

@@ -3,6 +3,13 @@
 # Nothing is unpacked into cells: where each segment begins is all that is noted. What is in them is read by the offsets of
 # the layout, which `check_segment` has compared with the size of the segment.
 
+cdef extern from "Python.h":
+    # Declared anew without the counting of references that `object` brings.
+    PyObject* new_float "PyFloat_FromDouble" (double) except NULL
+    PyObject* new_int "PyLong_FromLongLong" (long long) except NULL
+    void set_item "PyList_SET_ITEM" (object, Py_ssize_t, PyObject*)
+
+
 cdef enum:
     KEYS_PER_MGET = 4096
     BYTES_PER_MGET = 1 << 20
@@ -146,13 +153,34 @@ cdef int64_t LAST_MICRO = LAST_SECOND * 1000000 + 999999
 
 # --- reading in place ------------------------------------------------------------------------------------------------
 
+cdef struct Walk:             # over the rows, in one view's segments; a copy of what does not change, for the compiler
+    const uint8_t* replies
+    const Py_ssize_t* segments
+    const int32_t* entity_of_row
+    Py_ssize_t step           # 0 for views without entities, all of whose rows are one
+
+
+cdef inline Walk walk_of(Batch batch, const GroupState* state, int32_t segment) noexcept:
+    cdef Walk walk
+    walk.replies = batch.replies.data
+    walk.segments = NULL if state.segments is NULL else state.segments + segment * state.n_entities
+    walk.entity_of_row = state.entity_of_row
+    walk.step = 0 if state.constant else 1
+    return walk
+
+
+cdef inline const uint8_t* segment_of_row(const Walk* walk, Py_ssize_t row) noexcept:
+    cdef Py_ssize_t start
+    if walk.segments is NULL:
+        return NULL
+    start = walk.segments[walk.entity_of_row[row] if walk.entity_of_row is not NULL else row * walk.step]
+    return walk.replies + start if start else NULL
+
+
 cdef inline const uint8_t* segment_at(Batch batch, const GroupState* state, Py_ssize_t row, int32_t segment) noexcept:
     """The view's segment in a row's vector; NULL if there is none."""
-    cdef Py_ssize_t start
-    if state.segments is NULL:
-        return NULL
-    start = state.segments[segment * state.n_entities + batch.entity_at(state, row)]
-    return batch.replies.data + start if start else NULL
+    cdef Walk walk = walk_of(batch, state, segment)
+    return segment_of_row(&walk, row)
 
 
 cdef int64_t vector_time(Batch batch, Slot slot, Py_ssize_t row) noexcept:
@@ -204,98 +232,162 @@ cdef bint load_packed(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, Member*
     return True
 
 
+cdef enum:
+    SHARED_TEXTS = 32
+
+
+cdef struct Text:             # a text of the column at work, which its list keeps alive
+    const uint8_t* data
+    Py_ssize_t size
+    PyObject* text
+
+
+cdef inline object shared_text(Text* texts, const Cursor* c):
+    """Do what `text_of` does; a text that the column had before is given again. Most columns of texts have few."""
+    cdef Py_ssize_t size = c.end - c.at
+    cdef Text* known
+    if size == 0:
+        return ""
+    known = &texts[(size + 7 * c.at[0] + 3 * c.at[size // 2] + c.at[size - 1]) & (SHARED_TEXTS - 1)]
+    if known.size == size and memcmp(known.data, c.at, size) == 0:
+        return <object>known.text
+    text = text_of(c)
+    known[0] = Text(c.at, size, <PyObject*>text)
+    return text
+
+
 cdef list packed_column(Batch batch, Slot slot, Py_ssize_t* row):
     """One feature's Python values, as `python_column` does."""
     cdef const GroupState* state = &batch.states[slot.group]
     cdef const VectorPlace* place = &state.places[slot.field]
-    cdef const SegmentShape* shape = &(<KeyGroup>batch.plan.groups[slot.group]).vector.shapes[place.segment]
+    cdef Walk walk = walk_of(batch, state, place.segment)
     cdef const uint8_t* segment
     cdef bint enforce = batch.plan.enforce_ttl and slot.ttl
     cdef Py_ssize_t i
+    cdef PyObject* value
+    cdef list result
+    if place.kind != FIXED_VALUE:
+        return variable_column(batch, slot, row)
+    result = PyList_New(batch.n_rows)
+    for i in range(batch.n_rows):
+        segment = segment_of_row(&walk, i)
+        if segment is NULL or segment[place.bitmap] & place.mask or (enforce and batch.is_expired(slot, i)):
+            value = <PyObject*>None
+            Py_INCREF(None)
+        else:
+            row[0] = i
+            value = fixed_object(segment, place)
+        set_item(result, i, value)
+    return result
+
+
+cdef inline PyObject* fixed_object(const uint8_t* segment, const VectorPlace* place) except NULL:
+    """A new reference."""
+    if place.member == DOUBLE:
+        return new_float(double_of(fixed64(segment + place.at)))
+    if place.member == INT64:
+        return new_int(<int64_t>fixed64(segment + place.at))
+    if place.member == FLOAT:
+        return new_float(float_of(fixed32(segment + place.at)))
+    if place.member == INT32:
+        return new_int(<int32_t>fixed32(segment + place.at))
+    return other_object(segment, place)
+
+
+cdef PyObject* other_object(const uint8_t* segment, const VectorPlace* place) except NULL:
+    cdef Cursor c = Cursor(segment, segment + place.at, segment + place.at + place.width)
+    if place.member == BOOL:
+        value = True if segment[place.at] else False
+    else:
+        value = datetime_of(<int64_t>fixed64(segment + place.at), &c)
+    Py_INCREF(value)
+    return <PyObject*>value
+
+
+cdef list variable_column(Batch batch, Slot slot, Py_ssize_t* row):
+    """Do that for values of variable width."""
+    cdef const GroupState* state = &batch.states[slot.group]
+    cdef const VectorPlace* place = &state.places[slot.field]
+    cdef const SegmentShape* shape = &(<KeyGroup>batch.plan.groups[slot.group]).vector.shapes[place.segment]
+    cdef Walk walk = walk_of(batch, state, place.segment)
+    cdef const uint8_t* segment
+    cdef bint enforce = batch.plan.enforce_ttl and slot.ttl
+    cdef Text[SHARED_TEXTS] texts
+    cdef Cursor c
+    cdef Py_ssize_t i
     cdef list result = PyList_New(batch.n_rows)
+    memset(texts, 0, sizeof(texts))
     for i in range(batch.n_rows):
         row[0] = i
-        segment = segment_at(batch, state, i, place.segment)
+        segment = segment_of_row(&walk, i)
         if segment is NULL or segment[place.bitmap] & place.mask or (enforce and batch.is_expired(slot, i)):
             value = None
-        elif place.kind == FIXED_VALUE:
-            value = fixed_object(segment, place)
         else:
-            value = variable_object(variable_at(segment, shape, place), place, slot.value_type)
+            c = variable_at(segment, shape, place)
+            value = shared_text(texts, &c) if place.member == STRING else variable_object(c, place, slot.value_type)
         Py_INCREF(value)
         PyList_SET_ITEM(result, i, value)
     return result
 
 
-cdef inline object fixed_object(const uint8_t* segment, const VectorPlace* place):
-    cdef uint64_t scalar = fixed_at(segment, place)
-    cdef Cursor c
-    if place.member == DOUBLE:
-        return PyFloat_FromDouble(double_of(scalar))
-    if place.member == INT64 or place.member == INT32:
-        return PyLong_FromLongLong(<int64_t>scalar)
-    if place.member == FLOAT:
-        return PyFloat_FromDouble(float_of(scalar))
-    if place.member == BOOL:
-        return True if scalar else False
-    c = Cursor(segment, segment + place.at, segment + place.at + 8)
-    return datetime_of(<int64_t>scalar, &c)
-
-
 cdef inline object variable_object(Cursor c, const VectorPlace* place, uint32_t value_type):
-    if place.member == STRING:
-        return text_of(&c)
     if place.member == BYTES:
         return bytes_of(&c)
     return value_of(c.at, c.end - c.at, value_type)
 
 
-cdef tuple packed_fixed(Batch batch, Slot slot):
-    """A column of fixed width, as `fixed_column` returns it; the caller has seen to the ttl."""
+cdef Py_ssize_t gather_fixed(
+    Batch batch, Slot slot, Py_ssize_t start, Py_ssize_t stop, uint8_t* values, uint8_t* valid
+) except -1:
+    """Do what `fill_fixed` does; the ttl does not matter."""
     cdef const GroupState* state = &batch.states[slot.group]
     cdef const VectorPlace* place = &state.places[slot.field]
-    cdef Py_ssize_t nulls, n = batch.n_rows
-    cdef bytes values = PyBytes_FromStringAndSize(NULL, n * place.width)
-    cdef bytes valid = PyBytes_FromStringAndSize(NULL, (n + 7) // 8)
-    cdef uint8_t* out = <uint8_t*>PyBytes_AS_STRING(values)
-    cdef uint8_t* bits = <uint8_t*>PyBytes_AS_STRING(valid)
-    memset(bits, 0, (n + 7) // 8)
     # A width that the compiler knows makes a copy one instruction.
-    if place.width == 8:
-        nulls = gather(batch, state, place, out, bits, 8)
-    elif place.width == 4:
-        nulls = gather(batch, state, place, out, bits, 4)
-    else:
-        nulls = gather(batch, state, place, out, bits, 1)
+    if place.width == 4:
+        return gather(batch, state, place, start, stop, values, valid, 4)
+    if place.width == 1:
+        return gather(batch, state, place, start, stop, values, valid, 1)
     if place.member == UNIX_TIMESTAMP:
-        check_seconds(batch, slot, out, bits)
-    return values, valid, nulls
+        check_seconds(batch, slot, start, stop)
+    return gather(batch, state, place, start, stop, values, valid, 8)
 
 
-cdef inline Py_ssize_t gather(Batch batch, const GroupState* state, const VectorPlace* place, uint8_t* out, uint8_t* bits,
-                              int width) noexcept:
-    """Copy a feature's value of each row; return how many have none."""
+cdef inline Py_ssize_t gather(
+    Batch batch, const GroupState* state, const VectorPlace* place, Py_ssize_t start, Py_ssize_t stop, uint8_t* values,
+    uint8_t* valid, int width
+) noexcept:
+    cdef Walk walk = walk_of(batch, state, place.segment)
     cdef Py_ssize_t row, nulls = 0
+    cdef int32_t at = place.at, bitmap = place.bitmap
+    cdef uint8_t mask = place.mask
     cdef const uint8_t* segment
-    for row in range(batch.n_rows):
-        segment = segment_at(batch, state, row, place.segment)
-        if segment is NULL or segment[place.bitmap] & place.mask:
-            memset(out + row * width, 0, width)
+    for row in range(start, stop):
+        segment = segment_of_row(&walk, row)
+        if segment is NULL or segment[bitmap] & mask:
+            memset(values + row * width, 0, width)
             nulls += 1
             continue
         if width == 1:
-            out[row] = segment[place.at] != 0
+            values[row] = segment[at] != 0
         else:
-            memcpy(out + row * width, segment + place.at, width)
-        bits[row >> 3] |= <uint8_t>(1 << (row & 7))
+            memcpy(values + row * width, segment + at, width)
+        valid[row >> 3] |= <uint8_t>(1 << (row & 7))
     return nulls
 
 
-cdef int check_seconds(Batch batch, Slot slot, const uint8_t* values, const uint8_t* bits) except -1:
+cdef int check_seconds(Batch batch, Slot slot, Py_ssize_t start, Py_ssize_t stop) except -1:
+    """No second of a timestamp may lie outside years 1 to 9999."""
+    cdef const GroupState* state = &batch.states[slot.group]
+    cdef const VectorPlace* place = &state.places[slot.field]
+    cdef Walk walk = walk_of(batch, state, place.segment)
     cdef Py_ssize_t row
+    cdef const uint8_t* segment
     cdef int64_t seconds
-    for row in range(batch.n_rows):
-        seconds = <int64_t>fixed64(values + 8 * row)
-        if bits[row >> 3] >> (row & 7) & 1 and not FIRST_SECOND <= seconds <= LAST_SECOND:
+    for row in range(start, stop):
+        segment = segment_of_row(&walk, row)
+        if segment is NULL or segment[place.bitmap] & place.mask:
+            continue
+        seconds = <int64_t>fixed64(segment + place.at)
+        if not FIRST_SECOND <= seconds <= LAST_SECOND:
             raise batch.located(DecodeError(f"timestamp of {seconds} s is outside years 1 to 9999", 0), slot, row)
     return 0

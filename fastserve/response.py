@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fastserve import _core
@@ -183,8 +184,11 @@ class OnlineResponse:
                 arrays[name] = np.array(keys[name], dtype) if dtype else _objects(keys[name])
             if include_event_timestamps:
                 arrays[name + "__ts"] = np.zeros(self._batch.n_rows, "<i8")
-        for slot in self._batch.plan.outputs:
-            arrays[slot.name] = _numpy_column(self._batch, slot)
+        for slot, buffer in zip(self._batch.plan.outputs, _core.numpy_columns(self._batch), strict=True):
+            if buffer is None:
+                arrays[slot.name] = _objects(_core.slot_values(self._batch, slot))
+            else:
+                arrays[slot.name] = np.frombuffer(buffer[0], _dtype(buffer[1]))
             if include_event_timestamps:
                 arrays[slot.name + "__ts"] = _event_times(self._batch, slot) // 1_000_000
         return arrays
@@ -197,45 +201,26 @@ def _arrow_statuses(numbers: bytes) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, STATUSES)
 
 
+@cache
+def _dtype(name: str) -> np.dtype[Any]:
+    """The dtype object, which is much cheaper to make an array of than the name."""
+    import numpy as np
+
+    return np.dtype(name)
+
+
 def _event_times(batch: Batch, slot: Slot) -> np.ndarray[Any, Any]:
     import numpy as np
 
     return np.frombuffer(_core.event_time_column(batch, slot), "<i8")
 
 
-def _numpy_column(batch: Batch, slot: Slot) -> np.ndarray[Any, Any]:
-    import numpy as np
-
-    values: np.ndarray[Any, Any]
-    value_type = ValueType(slot.value_type)
-    if value_type not in FIXED:
-        return _objects(_core.slot_values(batch, slot))
-    data, validity, null_count = _core.fixed_column(batch, slot)
-    values = np.frombuffer(data, FIXED[value_type]).copy()
-    if value_type == ValueType.UNIX_TIMESTAMP:
-        values = values.astype("datetime64[s]")
-    if null_count == 0:
-        return values
-    null = np.unpackbits(np.frombuffer(validity, "u1"), bitorder="little", count=batch.n_rows) == 0
-    return _with_nulls(values, null)
-
-
 def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
     import numpy as np
 
     # np.array would look into lists of equal length, and cut NULs off the end of text.
-    array: np.ndarray[Any, Any] = np.empty(len(values), object)
-    array[:] = values
+    array: np.ndarray[Any, Any] = _core.fill_objects(values, np.empty(len(values), object))
     return array
-
-
-def _with_nulls(values: np.ndarray[Any, Any], null: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if values.dtype.kind == "i":
-        values = values.astype("<f8")
-    elif values.dtype.kind == "b":
-        values = values.astype(object)
-    values[null] = None if values.dtype.kind == "O" else "NaT" if values.dtype.kind == "M" else float("nan")
-    return values
 
 
 def _arrow_column(batch: Batch, slot: Slot) -> pa.Array:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from fastserve import _core
-from tests import reference
-from tests.core.requests import JOIN_KEY, Request, typical
+from tests import reference, reference_vector
+from tests.core.requests import JOIN_KEY, Request, frame_reply, typical
+from tests.core.vectors import layout_of, vector_plan, views_of
 from tests.goldens import same
 
 SIZES = [1, 100]
@@ -105,10 +106,44 @@ def reference_json(request: Request) -> Callable[[], bytes]:
     return run
 
 
+# --- packed vectors: the reply of one MGET -> to_dict ----------------------------------------------------------------
+
+
+def core_packed(request: Request) -> Callable[[], dict[str, list[Any]]]:
+    layout = layout_of(request)
+    vectors = dict(_core.pack_batch(layout, request.filled(), 0).items())
+    batch = _core.Batch(vector_plan(request.plan, layout), {JOIN_KEY: request.entities}, len(request.entities))
+    reply = frame_reply([vectors[key] for key in batch.entity_keys(0)])
+
+    def run() -> dict[str, list[Any]]:
+        batch.rewind()
+        batch.commands()
+        batch.feed(reply)
+        batch.unpack_vectors()
+        return _core.python_columns(batch)
+
+    return run
+
+
+def reference_packed(request: Request) -> Callable[[], dict[str, list[Any]]]:
+    views, layout = views_of(request), layout_of(request)
+    vectors = [vector for _, vector in _core.pack_batch(layout, request.filled(), 0).items()]
+
+    def run() -> dict[str, list[Any]]:
+        found = [reference_vector.unpack(views, vector) for vector in vectors]
+        answer: dict[str, list[Any]] = {JOIN_KEY: list(request.entities)}
+        for feature in request.features:
+            answer[feature.output] = [reference.decode_value(rows[feature.view].values[feature.name]) for rows in found]
+        return answer
+
+    return run
+
+
 GROUPS: dict[str, dict[str, Callable[[Request], Callable[[], Any]]]] = {
     "keys": {"core": core_keys, "reference": reference_keys},
     "replies": {"core": core_replies, "reference": reference_replies},
     "dict": {"core": core_dict, "reference": reference_dict},
+    "packed": {"core": core_packed, "reference": reference_packed},
     "json": {"core": core_json, "reference": reference_json},
 }
 

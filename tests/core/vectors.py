@@ -45,7 +45,8 @@ def read(plan: ReadPlan, entities: list[str], vectors: dict[bytes, bytes]) -> tu
     sent = b"".join(iter(batch.commands, None))
     keys = [word for command in reference.parse_replies(sent) for word in command[1:]]
     assert keys == [PREFIX + key for key in batch.entity_keys(0)]
-    assert batch.feed(frame_reply([vectors.get(key.removeprefix(PREFIX)) for key in keys]))
+    if keys:
+        assert batch.feed(frame_reply([vectors.get(key.removeprefix(PREFIX)) for key in keys]))
     return batch, batch.unpack_vectors()
 
 
