@@ -20,22 +20,18 @@ def batch_of_keys(ReadPlan plan not None, list keys not None):
 
 
 cdef int put_known_keys(Batch batch, GroupState* state, list keys) except -1:
-    cdef Py_ssize_t cell, n = PyList_GET_SIZE(keys)
+    cdef Py_ssize_t n = PyList_GET_SIZE(keys)
     cdef bytes key
     PyMem_Free(batch.key_ends)
-    PyMem_Free(batch.cells)
     batch.key_ends = <Py_ssize_t*>PyMem_Malloc((n + 1) * sizeof(Py_ssize_t))
-    batch.cells = <Cell*>PyMem_Malloc((n * state.n_fields + 1) * sizeof(Cell))
-    if batch.key_ends is NULL or batch.cells is NULL:
+    if batch.key_ends is NULL:
         raise MemoryError
+    batch.make_cells(n * state.n_fields)
     for key in keys:
         batch.keys.put_bytes(key)
         batch.end_key(state)
     state.constant = False
     batch.n_rows = n
-    batch.n_cells = n * state.n_fields
-    for cell in range(batch.n_cells):
-        batch.cells[cell].size = -1
     batch.send_group = batch.scan_group = 0
     batch.skip_finished_groups()
     return 0

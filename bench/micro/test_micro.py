@@ -34,7 +34,8 @@ def request_(request: pytest.FixtureRequest) -> Request:
 
 
 def core_keys(request: Request) -> Callable[[], bytes | None]:
-    return lambda: request.begin().commands()
+    plan, columns, n = request.plan, {JOIN_KEY: request.entities}, len(request.entities)
+    return lambda: _core.Batch(plan, columns, n).commands()
 
 
 def reference_keys(request: Request) -> Callable[[], bytes]:
