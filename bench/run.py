@@ -72,13 +72,6 @@ def bench_reads(feast: str, options: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def bench_serving(feast: str, options: argparse.Namespace) -> dict[str, Any]:
-    with redis_server() as (port, redis), tempfile.TemporaryDirectory() as temporary:
-        folder, stored = Path(temporary), options.entities_stored
-        run([feast, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(stored)], folder)
-        return serving(feast, folder, redis, stored, options.rounds, options.seconds)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["reads", "remote", "serving", "writes", "vectors"])
@@ -95,7 +88,7 @@ def main() -> None:
     if options.only in (None, "reads"):
         results.update(bench_reads(feast, options))
     if options.only in (None, "serving"):
-        results["serving"] = bench_serving(feast, options)
+        results["serving"] = serving(feast, options.entities_stored, options.rounds, options.seconds)
     if options.only in (None, "remote"):
         results["remote"] = bench_remote(feast, options)
     if options.only in (None, "writes"):

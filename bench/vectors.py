@@ -13,12 +13,13 @@ from typing import Any
 
 from harness import BENCH, CORES, Subject, pin, redis_server, run
 
-__all__ = ["vectors"]
+__all__ = ["SERVICE", "loaded", "vectors"]
 
 SIZES = {1: 2000, 10: 1000, 100: 200, 500: 60}  # entities of a request -> calls of fastserve in one round
 FEAST_SHARE = 20  # Feast makes a twentieth of the calls: it takes longer
 SUBJECTS = ("floor", "packed", "numpy", "blobs_floor", "blobs", "feast")
 DATABASES = {"feast": 0, "packed": 1}
+SERVICE = "everything"  # the one that is precomputed, in compare/repo
 
 
 def vectors(feast: str, stored: int, rounds: int) -> dict[str, Any]:
@@ -34,12 +35,7 @@ def vectors(feast: str, stored: int, rounds: int) -> dict[str, Any]:
     import tempfile
 
     with redis_server() as (port, redis), tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        places = {name: folder / name for name in DATABASES}
-        prepare = [feast, str(BENCH / "compare/prepare_feast.py"), str(places["feast"]), str(port), str(stored)]
-        places["feast"].mkdir()
-        feast_build = float(run([*prepare, "vectors"], places["feast"]).split()[-1])
-        second_repository(places, port)
+        places, feast_build = loaded(feast, Path(temporary), port, stored)
         pin(redis, CORES[-1])
         subjects = [subject(feast, name, places) for name in SUBJECTS]
         build = measure_builds(subjects[1], rounds)
@@ -56,6 +52,16 @@ def vectors(feast: str, stored: int, rounds: int) -> dict[str, Any]:
     )
     print("bytes of an entity:", results["memory"])
     return results
+
+
+def loaded(feast: str, folder: Path, port: int, stored: int) -> tuple[dict[str, Path], float]:
+    """Return the two repositories, loaded and their vectors built, and the seconds of Feast's build."""
+    places = {name: folder / name for name in DATABASES}
+    prepare = [feast, str(BENCH / "compare/prepare_feast.py"), str(places["feast"]), str(port), str(stored)]
+    places["feast"].mkdir()
+    feast_build = float(run([*prepare, "vectors"], places["feast"]).split()[-1])
+    second_repository(places, port)
+    return places, feast_build
 
 
 def subject(feast: str, name: str, places: dict[str, Path]) -> Subject:

@@ -1,9 +1,10 @@
 """Types of the compiled core; `make types` checks them against the built module. The docstrings are in its parts."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, final
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 class _ArrowArray(Protocol):
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
@@ -194,7 +195,7 @@ class ReadMeter:
     ) -> None: ...
     def begin(self, arrived: int = 0) -> ReadTimer: ...
 
-@final
+@disjoint_base
 class ReadTimer:
     arrived: int
     nanoseconds: int
@@ -204,6 +205,82 @@ class ReadTimer:
     def done(self, batch: Batch) -> None: ...
     def failed(self) -> None: ...
     def left(self) -> None: ...
+
+@final
+class KnownHead:
+    raw: bytes
+    head: Any
+    length: int
+    def __init__(self, raw: bytes, head: object, length: int, form: str | None) -> None: ...
+
+@disjoint_base
+class StoreRead:
+    wire: Any
+    batch: Batch
+    on_done: Callable[[BaseException | None], object] | None
+    deadline: float
+    is_retried: bool
+    def __init__(
+        self, wire: object, batch: Batch, on_done: Callable[[BaseException | None], object], deadline: float
+    ) -> None: ...
+    def cancel(self) -> None: ...
+    def settle(self, exc: BaseException | None) -> None: ...
+
+def take_replies(in_flight: deque[tuple[StoreRead, int, bool, float]], data: bytes, at: int) -> int: ...
+
+@disjoint_base
+class LaneRead(ReadTimer):
+    protocol: Any
+    batch: Batch
+    columns: dict[str, list[Any]]
+    pending: Any
+    response_complete: bool
+    disconnected: bool
+    keep_alive: bool
+    is_counted: bool
+    def __call__(self, exc: BaseException | None) -> None: ...
+    @property
+    def message_event(self) -> Any: ...
+    @property
+    def timer(self) -> ReadTimer: ...
+    @property
+    def exchange(self) -> LaneRead: ...
+    @property
+    def head(self) -> Any: ...
+    @property
+    def request(self) -> Any: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def client(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def trace(self) -> str: ...
+    def response(self, defaults: list[tuple[bytes, bytes]], is_last: bool) -> bytes | None: ...
+    def framed(self, body: bytes, defaults: list[tuple[bytes, bytes]], is_last: bool) -> bytes: ...
+
+@final
+class Lane:
+    def __init__(
+        self,
+        heads: dict[bytes, KnownHead],
+        meter: ReadMeter,
+        succeeded: Counter | None,
+        path: str,
+        prefix: str,
+        numbers: Iterator[int],
+        max_entities: int,
+    ) -> None: ...
+    def begin(self, protocol: object, data: bytes, epoch: object) -> LaneRead | None: ...
+    def knows(self, body: bytes, epoch: object) -> bool: ...
+    def learn(self, body: bytes, entities: bytes, request: object, plan: ReadPlan, epoch: object) -> None: ...
 
 @final
 class WritePlan:

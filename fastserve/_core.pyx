@@ -59,6 +59,7 @@ include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
 include "_core_meter.pxi"    # what a server counts: counters, histograms, statuses per view
 include "_core_compact.pxi"  # Batch -> compact JSON, statuses as bytes
 include "_core_answer.pxi"   # an answer on its way to a client of ours, and received: bytes <-> Batch
+include "_core_lane.pxi"     # requests whose like was there before -> Batch -> responses, for the server's fast lane
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
 include "_core_numpy.pxi"    # Batch -> buffers of columns as NumPy has them
 include "_core_arrow.pxi"    # Arrow columns -> framed Values
@@ -71,6 +72,6 @@ include "_core_latest.pxi"   # the latest row per entity key
 # What only the core itself may make is not for Python to make.
 for _name in (
     "BatchPacker", "Cells", "Elements", "Elementwise", "EventTimes", "FeastNames", "FeastReader", "FieldTable", "KeyTable",
-    "LatestRows", "Merge", "NumpyColumn", "RowPacker", "Sink", "Table",
+    "LatestRows", "Merge", "NumpyColumn", "RowPacker", "Shape", "Sink", "Table",
 ):
     del globals()[_name]

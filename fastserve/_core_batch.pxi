@@ -60,6 +60,7 @@ cdef class Batch:
     cdef readonly tuple refusal            # (text, entity key) of the first error reply that feed_from took, or None
     cdef readonly dict computed            # output name -> list of serialised Values; None without on-demand views
     cdef int64_t now                       # microseconds since the epoch
+    cdef Sink shown                        # the status of each value, feature by feature, once a small answer is made
     # Keys, of all groups, one after the other
     cdef Sink keys
     cdef Py_ssize_t* key_ends
@@ -280,7 +281,7 @@ cdef class Batch:
         self.send_group = self.send_entity = self.expected_cells = 0
         self.scan_group = self.scan_entity = self.filled_cells = self.scanned = self.fields_left = 0
         self.replies.size = 0
-        self.refusal = None
+        self.refusal = self.shown = None
         self.clear_cells()
         self.skip_finished_groups()
 

@@ -8,11 +8,15 @@
 
 cdef enum:
     PRESENT = 1, NULL_VALUE = 2, NOT_FOUND = 3, OUTSIDE_MAX_AGE = 4
+    METERED_ROWS = 64           # of larger requests a server looks at so many rows to count statuses, evenly spread
 
 cdef tuple STATUS_NAMES = ("INVALID", "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE")
 cdef tuple STATUS_JSON = (b'"INVALID"', b'"PRESENT"', b'"NULL_VALUE"', b'"NOT_FOUND"', b'"OUTSIDE_MAX_AGE"')
 
 cdef bytes EPOCH_JSON = b'"1970-01-01T00:00:00Z"'
+
+cdef tuple STATUS_ALONE = tuple([b'],"statuses":[' + _name + b'],"event_timestamps":[' for _name in STATUS_JSON])
+"""Between the value and the event time of an answer with one row."""
 
 
 cdef inline int stored(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, bint* found) except -1:
@@ -251,14 +255,16 @@ cdef int put_json_slot_value(Sink out, Batch batch, Slot slot, Py_ssize_t row) e
 
 @cython.final
 cdef class EventTimes:
-    """The event times of one view as JSON text, kept for its next feature."""
+    """The event times of one view as JSON text, kept for its next feature; and the latest, which views often share."""
 
-    cdef Sink text
+    cdef Sink text, latest
+    cdef int64_t latest_time
     cdef int group
     cdef int field
 
     def __cinit__(self):
         self.text = Sink.of(1024)
+        self.latest = Sink.of(32)
         self.group = self.field = -2
 
     cdef int put(self, Sink out, Batch batch, Slot slot) except -1:
@@ -274,19 +280,24 @@ cdef class EventTimes:
             if row:
                 self.text.put_byte(44)
             event_time = batch.event_time(slot, row)
-            if event_time:
-                put_json_time(self.text, event_time)
-            else:
+            if event_time == 0:
                 self.text.put_bytes(EPOCH_JSON)
+                continue
+            if event_time != self.latest_time:
+                self.latest.size = 0
+                put_json_time(self.latest, event_time)
+                self.latest_time = event_time
+            self.text.put(self.latest.data, self.latest.size)
         self.group = slot.group
         self.field = slot.event_time
         return 0
 
 
 cdef int put_json_column(Sink out, Batch batch, Slot slot, Sink seen, EventTimes times) except -1:
-    """Append one feature's result; `seen` is scratch space for the statuses."""
-    cdef Py_ssize_t row
-    seen.size = 0
+    """Append one feature's result, and its statuses to `seen`."""
+    cdef Py_ssize_t row, first = seen.size
+    if batch.n_rows == 1:
+        return put_json_single(out, batch, slot, seen, times)
     out.put_bytes(b'{"values":[')
     for row in range(batch.n_rows):
         if row:
@@ -299,10 +310,24 @@ cdef int put_json_column(Sink out, Batch batch, Slot slot, Sink seen, EventTimes
     for row in range(batch.n_rows):
         if row:
             out.put_byte(44)
-        out.put_bytes(<bytes>STATUS_JSON[seen.data[row]])
+        out.put_bytes(<bytes>STATUS_JSON[seen.data[first + row]])
     if batch.n_rows:
         out.put_bytes(b'],"event_timestamps":[')
         times.put(out, batch, slot)
+    return out.put(b"]}", 2)
+
+
+cdef int put_json_single(Sink out, Batch batch, Slot slot, Sink seen, EventTimes times) except -1:
+    """Append the result of a feature of one row."""
+    cdef int status
+    out.put(b'{"values":[', 11)
+    try:
+        status = put_json_slot_value(out, batch, slot, 0)
+    except DecodeError as exc:
+        raise batch.located(exc, slot, 0) from None
+    seen.put_byte(<uint8_t>status)
+    out.put_bytes(<bytes>STATUS_ALONE[status])
+    times.put(out, batch, slot)
     return out.put(b"]}", 2)
 
 
@@ -330,9 +355,15 @@ def json_response(Batch batch not None, bint view_versions=False):
     Raises:
         DecodeError: a stored value is not a Value; names the entity key and the feature.
     """
+    return json_sink(batch, view_versions).finish()
+
+
+cdef Sink json_sink(Batch batch, bint view_versions):
+    """The text of `json_response`. Keeps the statuses of a small answer for who counts them."""
     cdef Slot slot
     cdef Sink out = Sink.of(1024 + 64 * batch.n_rows * (len(batch.plan.outputs) + 1))
-    cdef Sink seen = Sink.of(batch.n_rows + 1)
+    cdef bint is_small = batch.n_rows <= METERED_ROWS
+    cdef Sink seen = Sink.of(batch.n_rows * (len(batch.plan.outputs) if is_small else 1) + 1)
     cdef EventTimes times = EventTimes()
     cdef list names = [json_text_of(name) for name, _type, _values in batch.entity_columns]
     cdef bint first = True
@@ -346,7 +377,11 @@ def json_response(Batch batch not None, bint view_versions=False):
         if not first:
             out.put_byte(44)
         first = False
+        if not is_small:
+            seen.size = 0
         put_json_column(out, batch, slot, seen, times)
+    if is_small:
+        batch.shown = seen
     out.put_bytes(b'],"metadata":{"feature_names":[')
     if batch.plan.outputs:
         names.append(batch.plan.json_names)
@@ -354,7 +389,8 @@ def json_response(Batch batch not None, bint view_versions=False):
     out.put_byte(93)
     if view_versions:
         put_json_versions(out, batch.plan)
-    return (out.put(b"}}", 2), out.finish())[1]
+    out.put(b"}}", 2)
+    return out
 
 
 # --- protobuf --------------------------------------------------------------------------------------------------------

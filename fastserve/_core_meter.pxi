@@ -7,10 +7,6 @@
 #
 # Adding is a few machine instructions under the GIL. Times are nanoseconds of CLOCK_MONOTONIC, as time.monotonic_ns().
 
-cdef enum:
-    METERED_ROWS = 64           # of larger requests so many rows are looked at, evenly spread
-
-
 cdef class Cells:
     """Some cells of a writable buffer, which is kept in place as long as they are."""
 
@@ -104,6 +100,23 @@ cdef class PlanMeter:
     cdef readonly object owner
     cdef Histogram latency
     cdef list views
+    cdef int* view_of       # the view of each output; -1: it is not counted
+    cdef int64_t* tallies   # of each view, 5 each: scratch space
+    cdef Py_ssize_t n_outputs
+
+    def __cinit__(self, ReadPlan plan not None, *_):
+        cdef Py_ssize_t i
+        self.n_outputs = len(plan.outputs)
+        self.view_of = <int*>PyMem_Malloc((self.n_outputs + 1) * sizeof(int))
+        self.tallies = <int64_t*>PyMem_Calloc(5 * (self.n_outputs + 1), sizeof(int64_t))
+        if self.view_of is NULL or self.tallies is NULL:
+            raise MemoryError
+        for i in range(self.n_outputs):
+            self.view_of[i] = -1
+
+    def __dealloc__(self):
+        PyMem_Free(self.view_of)
+        PyMem_Free(self.tallies)
 
     def __init__(self, ReadPlan plan not None, owner, Histogram latency, views):
         self.owner = owner
@@ -114,13 +127,47 @@ cdef class PlanMeter:
             for counter in (present, null, missing, expired):
                 if not isinstance(counter, Counter):
                     raise TypeError(f"Counter expected, got {type(counter).__name__}")
-            self.views.append((tuple([<Slot?>plan.outputs[i] for i in indexes]), (None, present, null, missing, expired)))
+            slots = tuple([<Slot?>plan.outputs[i] for i in indexes])
+            for i in indexes:
+                if self.view_of[<Py_ssize_t>i] >= 0:
+                    raise ValueError(f"output {i} is in two views")
+                self.view_of[<Py_ssize_t>i] = <int>len(self.views)
+            self.views.append((slots, (None, present, null, missing, expired)))
 
     def count(self, Batch batch not None):
         """Add the statuses of a filled batch of the plan.
 
         Of more than 64 rows only every so-manieth is looked at, and counts for the rows up to the next one.
         """
+        self.add(batch)
+
+    cdef int add(self, Batch batch) except -1:
+        if batch.shown is None:
+            return self.look_and_add(batch)
+        return self.add_shown(batch)
+
+    cdef int add_shown(self, Batch batch) except -1:
+        """Add the statuses that the answer shows."""
+        cdef Py_ssize_t i, row, view, n = batch.n_rows
+        cdef const uint8_t* status = batch.shown.data
+        cdef int kind
+        cdef int64_t* tally
+        for i in range(self.n_outputs):
+            if self.view_of[i] >= 0:
+                tally = &self.tallies[5 * self.view_of[i]]
+                for row in range(n):
+                    tally[status[row]] += 1
+            status += n
+        for view in range(len(self.views)):
+            counters = <tuple>(<tuple>self.views[view])[1]
+            tally = &self.tallies[5 * view]
+            for kind in range(PRESENT, OUTSIDE_MAX_AGE + 1):
+                if tally[kind]:
+                    (<Counter>counters[kind]).cells[0] += tally[kind]
+                    tally[kind] = 0
+        return 0
+
+    cdef int look_and_add(self, Batch batch) except -1:
         cdef Py_ssize_t step = (batch.n_rows + METERED_ROWS - 1) // METERED_ROWS
         cdef int64_t[5] counts
         cdef int status
@@ -131,6 +178,7 @@ cdef class PlanMeter:
             for status in range(PRESENT, OUTSIDE_MAX_AGE + 1):
                 if counts[status]:
                     (<Counter>(<tuple>counters)[status]).cells[0] += counts[status]
+        return 0
 
 
 cdef int count_statuses(Batch batch, Slot slot, Py_ssize_t step, int64_t* counts) except -1:
@@ -194,8 +242,6 @@ cdef class ReadMeter:
         return meter
 
 
-@cython.final
-@cython.freelist(64)
 cdef class ReadTimer:
     """One read on its way through the server, in flight until `done`, `failed` or `left` is called, or it is dropped.
 
@@ -236,11 +282,14 @@ cdef class ReadTimer:
 
     def done(self, Batch batch not None):
         """The answer is made. What comes after the first `done`, `failed` or `left` counts for nothing."""
+        self.count(batch)
+
+    cdef int count(self, Batch batch) except -1:
         cdef ReadMeter meter = self.meter
         cdef PlanMeter by_plan
         cdef int64_t now = monotonic_now()
         if not self.open:
-            return
+            return 0
         self.leave()
         self.nanoseconds = now - self.arrived
         by_plan = meter.meter_of(batch.plan)
@@ -260,7 +309,7 @@ cdef class ReadTimer:
                     meter.store.put(self.answered_at - self.sent_at)
                 if meter.decode is not None:
                     meter.decode.put(now - self.answered_at)
-        by_plan.count(batch)
+        return by_plan.add(batch)
 
     def left(self):
         """Nobody wants the answer any more; nothing is counted."""

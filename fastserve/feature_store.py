@@ -181,6 +181,9 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
         RegistryError: the registry cannot be read. If there is none yet, only reading features fails, until `apply`.
 
     One object serves all threads. The registry is checked for changes in the background; no request waits for that.
+
+    Attributes:
+        plans_epoch: another object whenever the plan of a request may have become another.
     """
 
     def __init__(
@@ -198,6 +201,7 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
         self._served_vectors = ServedVectors(self._store, self._options, vector_format)
         self._vectors = Vectors(self._store, self._options, vector_format)
         self._serving = self._first_state()
+        self.plans_epoch = object()
         self._writers = {}
         interval = self.config.registry_refresh_interval
         self._refresher = Refresher(
@@ -300,8 +304,12 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
     def _renew_vectors(self, service: str) -> bool:
         changed = self._served_vectors.renew(service)
         if changed:
-            self._serving.forget(service)
+            self._forget_plans(service)
         return changed
+
+    def _forget_plans(self, service: str) -> None:
+        self._serving.forget(service)
+        self.plans_epoch = object()
 
     async def get_online_features_async(
         self,
@@ -463,10 +471,11 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
 
     def _renew(self, snapshot: Snapshot) -> None:
         self._serving = self._serving.renewed(snapshot)
+        self.plans_epoch = object()
 
     def _look_at_vectors(self) -> None:
         for service in self._served_vectors.look():
-            self._serving.forget(service)
+            self._forget_plans(service)
 
     def _start_refresher(self) -> None:
         # The thread starts with the first read, so that a process may fork after it made the store.

@@ -371,9 +371,11 @@ def test_the_fastserve_section() -> None:
             "allow_on_demand": False,
             "registry_refresh_seconds": 5,
             "max_cached_plans": 10,
+            "async_max_in_flight": 20,
+            "async_max_waiting": 30,
         }
     )
-    assert found.fastserve == FastserveConfig("enforce", False, 5.0, 10)
+    assert found.fastserve == FastserveConfig("enforce", False, 5.0, 10, async_max_in_flight=20, async_max_waiting=30)
     assert config(fastserve=None).fastserve == FastserveConfig()
 
 
@@ -386,6 +388,7 @@ def test_the_fastserve_section() -> None:
         ({"allow_on_demand": "no"}, "fastserve.allow_on_demand: expected bool, got str"),
         ({"registry_refresh_seconds": 0}, "fastserve.registry_refresh_seconds: expected float > 0.0"),
         ({"max_cached_plans": 0}, "fastserve.max_cached_plans: expected int >= 1"),
+        ({"async_max_waiting": 0}, "fastserve.async_max_waiting: expected int >= 1"),
         ([], None),
         ("x", "fastserve: expected a mapping, got str"),
     ],

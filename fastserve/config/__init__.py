@@ -124,6 +124,9 @@ class FastserveConfig(Section, frozen=True):
         registry_refresh_seconds: how often to ask whether the registry has changed; None leaves it to the registry's
             own settings.
         max_cached_plans: how many request shapes are kept compiled.
+        async_max_in_flight: of an event loop's connection to Redis, reads (or pieces of large ones) whose replies have
+            not come; further reads wait.
+        async_max_waiting: reads of an event loop that wait; further ones are StoreOverloadedError.
         remote_timeout_seconds: with an `online_store` of type remote, how long a request may take, its attempts and
             the pauses between them included.
         vector_format: of the precomputed vectors that are built: "packed", or "feast", which Feast reads too; "auto" is
@@ -137,6 +140,8 @@ class FastserveConfig(Section, frozen=True):
     max_cached_plans: _Count = 1024
     remote_timeout_seconds: _Positive = 30.0
     vector_format: Literal["auto", "packed", "feast"] = "auto"
+    async_max_in_flight: _Count = 1024
+    async_max_waiting: _Count = 8192
 
 
 class Config(Section, frozen=True):

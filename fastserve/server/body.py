@@ -25,6 +25,8 @@ __all__ = [
     "UnreadableBody",
     "WriteToFeatureStoreRequest",
     "entities_of",
+    "entities_text",
+    "is_json",
     "parse_body",
     "with_binary",
 ]
@@ -181,6 +183,21 @@ def _references_of(text: msgspec.Raw) -> Any:
                 _references.clear()
             _references[key] = found
     return found
+
+
+class _Entities(msgspec.Struct):
+    entities: msgspec.Raw
+
+
+_entities_decoder = msgspec.json.Decoder(_Entities)
+
+
+def entities_text(data: bytes) -> bytes | None:
+    """Return the JSON text of the field `entities` of a body; None if it is not to be found."""
+    try:
+        return bytes(_entities_decoder.decode(data).entities)
+    except msgspec.MsgspecError:
+        return None
 
 
 def parse_body(data: bytes, content_type: str | None, form: type[Form]) -> Form:

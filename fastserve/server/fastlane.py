@@ -4,18 +4,22 @@ Of a read, the headers become a Head, the body goes to `Reads`, and the answer i
 ASGI application. Both lanes answer the same bytes.
 
 A client that asks again and again sends the same headers each time. A head that uvicorn's parser has taken is kept with
-what it says; the same bytes at the start of a later request need no parser, and what follows them is the body.
+what it says; the same bytes at the start of a later request need no parser, and what follows them is the body. Of that
+too all but the entities is mostly the same: the core's Lane makes the Batch, and the response, of a request whose like
+was answered before, without any step of what else is in this module.
 
 A ReadCycle stands where uvicorn has its own RequestResponseCycle, and has what uvicorn asks of that one; so a request
-that comes before the answer to the last one (pipelining) waits in uvicorn's queue, and is answered through ASGI.
+that comes before the answer to the last one (pipelining) waits in uvicorn's queue, and is answered through ASGI. The
+core's LaneRead has the same attributes.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
-from fastserve._core import Batch, ReadTimer
+from fastserve._core import Batch, KnownHead, LaneRead, ReadTimer
 from fastserve.errors import BodyTooLargeError, VectorError
 from fastserve.server.answers import Answer, answer_of_failure
 from fastserve.server.body import GetOnlineFeaturesRequest
@@ -80,26 +84,6 @@ class ReadCycle:
         """Take the batch back from the store."""
         self.protocol.finish(self, exc)
 
-    def answered(self, task: asyncio.Task[Answer]) -> None:
-        """Take the answer of a read that took a task."""
-        if task.cancelled():
-            return
-        exc = task.exception()
-        if exc is None:
-            self.protocol.send(self, task.result())
-        else:
-            self.protocol.fail(self, exc)
-
-
-class KnownHead:
-    """A head that the parser has taken, and the length of the body that it announces."""
-
-    __slots__ = ("head", "length")
-
-    def __init__(self, head: Head, length: int):
-        self.head = head
-        self.length = length
-
 
 class FastLane(HttpProtocol):
     """A connection of a client."""
@@ -108,6 +92,7 @@ class FastLane(HttpProtocol):
         super().__init__(*args, **kwargs)
         self.reads: Reads = self.app_state[READS]
         self.known: dict[bytes, KnownHead] = self.reads.known_heads
+        self.lane = self.reads.lane
         self.raw_head = b""
         self.awaited: KnownHead | None = None
 
@@ -115,6 +100,8 @@ class FastLane(HttpProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.phase == IDLE:
+            if self.lane is not None and self._take_quickly(data):
+                return
             end = data.find(END) + 4
             known = self.known.get(data[:end])
             if known is not None and not self.is_one_too_many:
@@ -127,6 +114,23 @@ class FastLane(HttpProtocol):
             self._take(self.awaited, data)
         else:
             super().data_received(data)
+
+    def _take_quickly(self, data: bytes) -> bool:
+        """Begin to read what a whole request asks for, if its like was there before; return whether it was."""
+        life, store = self.life, self.reads.store
+        if life.in_flight >= life.most or self.is_one_too_many:
+            return False
+        cycle = self.lane.begin(self, data, store.plans_epoch)
+        if cycle is None:
+            return False
+        self.cycle = self.running = cycle
+        self.phase = ANSWERING
+        life.in_flight += 1
+        try:
+            cycle.pending = store.submit_read(cycle.batch, self.loop, cycle, self.limits.timeout or None)
+        except Exception as exc:
+            self.fail(cycle, exc)
+        return True
 
     def _take(self, known: KnownHead, data: bytes) -> None:
         """Take bytes behind a known head; they may be a part of the body, or reach into the next request."""
@@ -160,7 +164,7 @@ class FastLane(HttpProtocol):
         head = Head(self.headers)
         self.cycle = self.running = ReadCycle(self, head, self.parser.should_keep_alive())
         if raw and self.cycle.keep_alive and (length := head.get(b"content-length")):
-            self._remember(raw, KnownHead(head, int(length)))
+            self._remember(raw, KnownHead(raw, head, int(length), head.quick_form))
 
     def _is_read(self) -> bool:
         return (
@@ -205,6 +209,7 @@ class FastLane(HttpProtocol):
             self.hooks.check(cycle.exchange, cycle.head)
             self.life.enter()
             cycle.is_counted = True
+            epoch = reads.store.plans_epoch
             cycle.request = request = reads.parse(body, cycle.head)
             timeout = self.limits.deadline(cycle.head.timeout)
             if cycle.head.wanted == ARROW or not reads.store.reads_in_steps:
@@ -216,6 +221,7 @@ class FastLane(HttpProtocol):
             else:
                 cycle.timer.sent()
                 cycle.pending = reads.store.submit_read(batch, self.loop, cycle.filled, timeout)
+                reads.learn(body, request, batch.plan, epoch)
         except VectorError:
             self._take_a_task(cycle)
         except Exception as exc:
@@ -239,14 +245,59 @@ class FastLane(HttpProtocol):
             cycle.timer.done(cycle.batch)
             self.send(cycle, answer)
 
-    def _take_a_task(self, cycle: ReadCycle) -> None:
+    def filled(self, cycle: LaneRead, fault: BaseException | None) -> None:
+        """Answer with what the store says to a read that was begun quickly; called by it."""
+        cycle.pending = None
+        if fault is not None:
+            self.fail(cycle, fault)
+            return
+        is_last = self.is_last or self.life.draining or not cycle.keep_alive
+        try:
+            response = cycle.response(self.server_state.default_headers, is_last)
+        except VectorError:
+            response = None
+        except Exception as exc:
+            self.fail(cycle, exc)
+            return
+        if response is None:
+            self._take_a_task(cycle)
+        else:
+            self._send_quickly(cycle, response, is_last)
+
+    def _send_quickly(self, cycle: LaneRead, response: bytes, is_last: bool) -> None:
+        self.life.in_flight -= 1
+        cycle.is_counted = False
+        self.transport.write(response)
+        cycle.response_complete = True
+        if self.hooks.access_log is not None:
+            self.hooks.log(cycle, 200, len(response) - response.index(END) - len(END))
+        if is_last:
+            self.transport.close()
+        if is_last or self.phase != ANSWERING or self.pipeline or self.flow.read_paused:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.phase = IDLE
+            self.since = self.loop.time()
+
+    def _take_a_task(self, cycle: ReadCycle | LaneRead) -> None:
         """Answer a read that needs more than the store: somebody's code, pyarrow, other vectors, another server."""
         cycle.pending = task = self.loop.create_task(self.reads.answer_request(cycle.request, cycle.head, cycle.timer))
         self.tasks.add(task)  # type: ignore[arg-type]
         task.add_done_callback(self.tasks.discard)
-        task.add_done_callback(cycle.answered)
+        task.add_done_callback(partial(self._ended, cycle))
 
-    def fail(self, cycle: ReadCycle, exc: BaseException) -> None:
+    def _ended(self, cycle: ReadCycle | LaneRead, task: asyncio.Task[Answer]) -> None:
+        """Take the answer of a read that took a task."""
+        if task.cancelled():
+            return
+        exc = task.exception()
+        if exc is None:
+            self.send(cycle, task.result())
+        else:
+            self.fail(cycle, exc)
+
+    def fail(self, cycle: ReadCycle | LaneRead, exc: BaseException) -> None:
         """Answer with what went wrong."""
         if not isinstance(exc, Exception):
             raise exc
@@ -254,7 +305,7 @@ class FastLane(HttpProtocol):
         with self.hooks.about(cycle.exchange):
             self.send(cycle, answer_of_failure(exc, f"POST {READ_PATH}"))
 
-    def send(self, cycle: ReadCycle, answer: Answer) -> None:
+    def send(self, cycle: ReadCycle | LaneRead, answer: Answer) -> None:
         """Write an answer, and go on with what came meanwhile."""
         self._uncount(cycle)
         if cycle.disconnected:
@@ -267,7 +318,7 @@ class FastLane(HttpProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    def _uncount(self, cycle: ReadCycle) -> None:
+    def _uncount(self, cycle: ReadCycle | LaneRead) -> None:
         if cycle.is_counted:
             cycle.is_counted = False
             self.life.leave()
@@ -275,7 +326,7 @@ class FastLane(HttpProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         cycle = self.running
-        if isinstance(cycle, ReadCycle) and cycle.pending is not None:
+        if isinstance(cycle, (ReadCycle, LaneRead)) and cycle.pending is not None:
             cycle.pending.cancel()
             cycle.pending = None
             self._uncount(cycle)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from fastserve._core import KnownHead, Lane, LaneRead
 from fastserve.config import Config
 from fastserve.server.auth import Gate
 from fastserve.server.cells import Cells
@@ -130,12 +131,16 @@ class Hooks:
         if not self.gate.is_open:
             exchange.key = self.gate.pass_or_raise(exchange.path, head.credential)
 
-    def end(self, exchange: Exchange, status: int, size: int) -> None:
+    def end(self, exchange: Exchange | LaneRead, status: int, size: int) -> None:
         """Count and log an answer: its status, 499 if the client left before it, and the bytes of its body."""
         seconds = (time.monotonic_ns() - exchange.arrived) / 1e9
         path = exchange.path if exchange.path in KNOWN else OTHER
         # Reads have meters of their own, with more labels.
         self.meters.answered(path, status, seconds if path in METERED and path != READ else None)
+        self.log(exchange, status, size)
+
+    def log(self, exchange: Exchange | LaneRead, status: int, size: int) -> None:
+        """Log an answer that is counted already."""
         if self.access_log is not None:
             self.access_log.write(
                 exchange.client,
@@ -143,14 +148,21 @@ class Hooks:
                 exchange.path,
                 status,
                 size,
-                seconds * 1000,
+                (time.monotonic_ns() - exchange.arrived) / 1e6,
                 exchange.id,
                 exchange.key,
                 exchange.trace,
             )
 
+    def lane(self, path: str, heads: dict[bytes, KnownHead], max_entities: int) -> Lane | None:
+        """Return a Lane for the reads of a path; None if not everybody may read."""
+        if not self.gate.is_open:
+            return None
+        meters = self.meters
+        return Lane(heads, meters.read, meters.response(path, 200), path, self._prefix, self._numbers, max_entities)
+
     @contextlib.contextmanager
-    def about(self, exchange: Exchange) -> Iterator[None]:
+    def about(self, exchange: Exchange | LaneRead) -> Iterator[None]:
         """What is logged inside is about this request."""
         token = REQUEST_ID.set(exchange.id)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,6 +63,7 @@ class Life:
 
     Attributes:
         in_flight: reads and writes at hand.
+        most: of these.
         draining: the server is about to end: it is not ready for more, and answers close their connections.
         is_swept: whether somebody looks at the connections' times.
         starts: how answers begin, by status, and the list of headers that is in it.
@@ -72,13 +74,14 @@ class Life:
     def __init__(self, limits: Limits):
         self.limits = limits
         self.in_flight = 0
+        self.most = limits.in_flight or sys.maxsize
         self.draining = False
         self.is_swept = False
         self.starts: dict[int, tuple[object, bytes]] = {}
 
     def enter(self) -> None:
         """Count a request; `leave` must follow. Raises ServerBusyError: there are too many."""
-        if self.in_flight >= self.limits.in_flight > 0:
+        if self.in_flight >= self.most:
             raise ServerBusyError(self.in_flight)
         self.in_flight += 1
 

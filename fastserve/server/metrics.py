@@ -232,7 +232,7 @@ class Meters:
 
     def answered(self, endpoint: str, status: int, seconds: float | None = None) -> None:
         """Count an answer of a route; with `seconds`, of one that is not metered as a read."""
-        counter = self._responses.get((endpoint, status)) or self._response(endpoint, status)
+        counter = self._responses.get((endpoint, status)) or self.response(endpoint, status)
         if counter is not None:
             counter.add()
         if seconds is not None:
@@ -240,7 +240,8 @@ class Meters:
             self.add("feast_feature_server_request_total", endpoint, outcome)
             self.observe("feast_feature_server_request_latency_seconds", endpoint, "", "", value=seconds)
 
-    def _response(self, endpoint: str, status: int) -> Counter | None:
+    def response(self, endpoint: str, status: int) -> Counter | None:
+        """Return the Counter of answers of a route with this status, or None if it is switched off."""
         counter = self.counter("fastserve_http_responses_total", endpoint, str(status))
         if counter is not None:
             self._responses[endpoint, status] = counter

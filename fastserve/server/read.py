@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
-from fastserve._core import Batch, ReadTimer
+from msgspec.structs import replace
+
+from fastserve._core import Batch, KnownHead, ReadPlan, ReadTimer
 from fastserve.errors import NotSupportedError, StoreTimeoutError
 from fastserve.feature_store import FeatureStore
 from fastserve.model import FeatureService
 from fastserve.response import OnlineResponse
 from fastserve.server.answers import Answer
 from fastserve.server.auth import credential_of
-from fastserve.server.body import GetOnlineFeaturesRequest, entities_of, parse_body
+from fastserve.server.body import GetOnlineFeaturesRequest, entities_of, entities_text, is_json, parse_body
 from fastserve.server.hooks import Hooks
 from fastserve.server.limits import Life
 
@@ -58,6 +59,13 @@ class Head:
         accept = self.get(b"accept")
         self.wanted = _preferred(accept) if accept is not None else ""
 
+    @property
+    def quick_form(self) -> str | None:
+        """The form of an answer that a Lane can make, `json` or `protobuf`; None if these headers ask for more."""
+        if (self.timeout or self.request_id or self.traceparent) is not None or not is_json(self.content_type):
+            return None
+        return {"": "json", PROTOBUF: "protobuf"}.get(self.wanted)
+
     def get(self, name: bytes) -> str | None:
         """Return the first header of a name, in lower case."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
@@ -88,7 +96,9 @@ class Reads:
         self.store = store
         self.life = life
         self.hooks = hooks
-        self.known_heads: dict[bytes, Any] = {}  # the fast lane's
+        # The fast lane's
+        self.known_heads: dict[bytes, KnownHead] = {}
+        self.lane = hooks.lane(READ_PATH, self.known_heads, life.limits.entities) if store.reads_in_steps else None
 
     async def answer(self, body: bytes, head: Head) -> Answer:
         """Return the answer to a body, and count it. Raises what `answer_of_failure` answers."""
@@ -108,6 +118,14 @@ class Reads:
             request.entities = dict(entities_of(request))
         self.life.limits.check_entities(request.entities)
         return request
+
+    def learn(self, body: bytes, request: GetOnlineFeaturesRequest, plan: ReadPlan, epoch: object) -> None:
+        """Let the Lane know what a body asks for; `epoch` is the store's from before its plan was looked up."""
+        if self.lane is None or request.binary_entities or request.time_entities or self.lane.knows(body, epoch):
+            return
+        entities = entities_text(body)
+        if entities is not None:
+            self.lane.learn(body, entities, replace(request, entities={}), plan, epoch)
 
     async def answer_request(self, request: GetOnlineFeaturesRequest, head: Head, timer: ReadTimer) -> Answer:
         """Return the answer to a request, whatever it needs. Raises what `answer_of_failure` answers."""

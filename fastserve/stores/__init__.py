@@ -28,6 +28,8 @@ def open_store(config: Config) -> Store:
             skip_dedup=store.skip_dedup,
             full_scan_for_deletion=store.full_scan_for_deletion,
             project=config.project,
+            max_in_flight=config.fastserve.async_max_in_flight,
+            max_waiting=config.fastserve.async_max_waiting,
         )
     if isinstance(store, SqliteConfig):
         from fastserve.stores.sqlite import SqliteStore

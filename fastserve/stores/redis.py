@@ -49,13 +49,18 @@ class RedisStore(AwaitableReads):
         skip_dedup: bool = False,
         full_scan_for_deletion: bool = True,
         project: str = "",
+        max_in_flight: int = 1024,
+        max_waiting: int = 8192,
     ):
-        """Args: as in `RedisConfig`; and the project, which the keys of precomputed vectors name."""
+        """Args: as in `RedisConfig`; the project, which keys of precomputed vectors name; and of each event loop, as
+        `async_...` in `FastserveConfig`, how many reads may be on their way and how many may wait.
+        """
         self._options = options
         self._project = project
         self._key_ttl_seconds = key_ttl_seconds
         self._skip_dedup = skip_dedup
         self._full_scan_for_deletion = full_scan_for_deletion
+        self._limits = max_in_flight, max_waiting
         self._forget()
         _stores.add(self)
 
@@ -81,7 +86,7 @@ class RedisStore(AwaitableReads):
 
         with self._lock:
             if self._wires is None:
-                self._wires = Wires(self._options)
+                self._wires = Wires(self._options, *self._limits)
             return self._wires
 
     def write(self, rows: EncodedRows, key_ttl_seconds: int | None = None) -> int:

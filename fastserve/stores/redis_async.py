@@ -30,15 +30,16 @@ class Wires:
             it takes its Wire along; of one that is just closed, the Wire goes when the next loop comes.
     """
 
-    def __init__(self, options: RedisConnection):
+    def __init__(self, options: RedisConnection, max_in_flight: int, max_waiting: int):
         self.by_loop: dict[asyncio.AbstractEventLoop, Wire] = {}
         self._options = options
+        self._limits = max_in_flight, max_waiting
         self._ends: dict[Wire, AsyncGenerator[None, None]] = {}
         self._lock = threading.Lock()
 
     def add(self, loop: asyncio.AbstractEventLoop) -> Wire:
         """Make the Wire of a loop, which is running; nothing is connected before it reads."""
-        wire = _new_wire(self._options, loop)
+        wire = _new_wire(self._options, loop, *self._limits)
         with self._lock:
             for closed in [known for known in self.by_loop if known.is_closed()]:
                 self._ends.pop(self.by_loop.pop(closed))
@@ -120,7 +121,7 @@ def _is_current(loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
 
-def _new_wire(options: RedisConnection, loop: asyncio.AbstractEventLoop) -> Wire:
+def _new_wire(options: RedisConnection, loop: asyncio.AbstractEventLoop, max_in_flight: int, max_waiting: int) -> Wire:
     async def connect(link: Link) -> None:
         await _connect(options, loop, link)
 
@@ -129,7 +130,7 @@ def _new_wire(options: RedisConnection, loop: asyncio.AbstractEventLoop) -> Wire
         text, key = batch.refusal
         return refusal(options.name, batch, key, text.decode("utf-8", "replace"))
 
-    return Wire(options.name, loop, connect, options.socket_timeout, refused)
+    return Wire(options.name, loop, connect, options.socket_timeout, refused, max_in_flight, max_waiting)
 
 
 async def _connect(options: RedisConnection, loop: asyncio.AbstractEventLoop, link: Link) -> None:

@@ -15,15 +15,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from math import inf
 
-from fastserve._core import Batch, UnusualReply
+from fastserve._core import Batch, UnusualReply, take_replies
+from fastserve._core import StoreRead as Read
 from fastserve.errors import StoreError, StoreOverloadedError, StoreTimeoutError
 from fastserve.stores.base import OnDone
 
 __all__ = ["Link", "Wire"]
 
-MAX_IN_FLIGHT = 1024
-"""Pieces and waiting bulk reads of a connection, beyond which reads wait."""
-MAX_WAITING = 8192
 BULK_COMMANDS = 16
 """A read with more commands is sent in pieces, others' commands between them."""
 PIECE_BYTES = 1 << 13
@@ -33,35 +31,6 @@ PIECES_IN_FLIGHT = 4
 """Of all bulk reads together: so much may be ahead of a small one. Enough for Redis not to run dry meanwhile."""
 BACK_OFF_SECONDS = 0.02, 0.5
 """The first pause before connecting again, and the longest."""
-
-
-class Read:
-    """A read that was submitted; see `PendingRead`."""
-
-    __slots__ = ("batch", "deadline", "is_retried", "on_done", "wire")
-
-    def __init__(self, wire: Wire, batch: Batch, on_done: OnDone, deadline: float):
-        self.wire = wire
-        self.batch = batch
-        self.on_done: OnDone | None = on_done
-        self.deadline = deadline
-        self.is_retried = False
-
-    def cancel(self) -> None:
-        """Leave a tombstone."""
-        self.on_done = None
-        self.wire.cancelled += 1
-
-    def settle(self, exc: BaseException | None) -> None:
-        """Tell the caller, unless it was told or has cancelled."""
-        on_done, self.on_done = self.on_done, None
-        if on_done is not None:
-            try:
-                on_done(exc)
-            except Exception as fault:
-                # Others wait for their replies behind this one.
-                message = "on_done of a fastserve read failed"
-                self.wire.loop.call_exception_handler({"message": message, "exception": fault})
 
 
 class Link(asyncio.Protocol):
@@ -139,30 +108,32 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand the replies to their reads."""
-        at, size = 0, len(data)
-        in_flight = self.in_flight
         self.has_answered = True
-        while at < size:
-            if not in_flight:
-                if not self.is_lost:  # one who was told has closed the store
-                    self._garbage("a reply that nobody asked for")
-                return
-            read, until, is_piece, _ = in_flight[0]
-            try:
-                at = read.batch.feed_from(data, at, size, until)
-            except UnusualReply as exc:
-                place = f", entity key {exc.key.hex()}" if exc.key else ""
-                self._garbage(f"an answer that is not what was asked for{place}")
-                return
-            if at < 0:
-                break
-            in_flight.popleft()
-            if is_piece:
-                self._piece_taken(read, until)
-            else:
-                read.settle(None if read.batch.refusal is None else self._wire.refused(read.batch))
+        at = 0
+        try:
+            while (at := take_replies(self.in_flight, data, at)) >= 0:
+                if not self.in_flight:
+                    if not self.is_lost:  # one who was told has closed the store
+                        self._garbage("a reply that nobody asked for")
+                    return
+                at = self._take_piece(data, at)
+                if at < 0:
+                    break
+        except UnusualReply as exc:
+            place = f", entity key {exc.key.hex()}" if exc.key else ""
+            self._garbage(f"an answer that is not what was asked for{place}")
+            return
         if self._wire.waiting or self.bulk:
             self._wire.pump()
+
+    def _take_piece(self, data: bytes, at: int) -> int:
+        """Take the replies to a piece of a large read; return where the next begin, or -1 if more are wanted."""
+        read, until, _, _ = self.in_flight[0]
+        at = read.batch.feed_from(data, at, len(data), until)
+        if at >= 0:
+            self.in_flight.popleft()
+            self._piece_taken(read, until)
+        return at
 
     def _piece_taken(self, read: Read, until: int) -> None:
         self._pieces_in_flight -= 1
@@ -206,6 +177,8 @@ class Wire:
         connect: makes a greeted connection out of the Link that it is given. Raises StoreError.
         patience: seconds that the server may take for one piece before the connection is given up.
         refused: makes an error of a batch that the server refused.
+        max_in_flight: pieces and waiting bulk reads of a connection, beyond which reads wait.
+        max_waiting: reads that wait; further ones fail.
 
     Attributes:
         waiting: reads that are not begun, in order; some may be cancelled.
@@ -219,6 +192,8 @@ class Wire:
         connect: Callable[[Link], Awaitable[None]],
         patience: float,
         refused: Callable[[Batch], StoreError],
+        max_in_flight: int,
+        max_waiting: int,
     ):
         self.name = name
         self.loop = loop
@@ -229,6 +204,8 @@ class Wire:
         self.refused = refused
         self._connect_link = connect
         self._patience = patience
+        self._max_in_flight = max_in_flight
+        self._max_waiting = max_waiting
         self._connecting: asyncio.Task[None] | None = None
         self._failures = 0
         self._last_failure = ""
@@ -241,9 +218,9 @@ class Wire:
         now = self.loop.time()
         read = Read(self, batch, on_done, now + timeout)
         link = self.link
-        if link is not None and link.is_open and not self.waiting and len(link.in_flight) < MAX_IN_FLIGHT:
+        if link is not None and link.is_open and not self.waiting and len(link.in_flight) < self._max_in_flight:
             link.send(read, now)
-        elif len(self.waiting) < MAX_WAITING or self._clear_cancelled():
+        elif len(self.waiting) < self._max_waiting or self._clear_cancelled():
             self.waiting.append(read)
             self.pump()
         else:
@@ -260,7 +237,7 @@ class Wire:
         if self.cancelled:
             self.cancelled = 0
             self.waiting = deque(read for read in self.waiting if read.on_done is not None)
-        return len(self.waiting) < MAX_WAITING
+        return len(self.waiting) < self._max_waiting
 
     def pump(self) -> None:
         """Send what may be sent of the reads that wait; connect if there is no connection."""
@@ -272,7 +249,7 @@ class Wire:
         if link.bulk:
             link.send_bulk()
         now = self.loop.time()
-        while self.waiting and link.is_open and len(link.in_flight) + len(link.bulk) < MAX_IN_FLIGHT:
+        while self.waiting and link.is_open and len(link.in_flight) + len(link.bulk) < self._max_in_flight:
             read = self.waiting.popleft()
             if read.on_done is not None:
                 link.send(read, now)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
+import msgspec
 import pytest
 
-from fastserve.server.read import ARROW, PROTOBUF, Head
+from fastserve.feature_store import FeatureStore
+from fastserve.server.hooks import Hooks
+from fastserve.server.limits import Life, Limits
+from fastserve.server.read import ARROW, PROTOBUF, Head, Reads
 from tests import reference
 
 Response = reference.message_class("feast.serving.GetOnlineFeaturesResponse")
@@ -35,6 +41,52 @@ JSON = "application/json"
 def test_the_form_that_is_asked_for(accept: str | None, wanted: str) -> None:
     headers = [] if accept is None else [(b"accept", accept.encode())]
     assert Head(headers).wanted == wanted
+
+
+@pytest.mark.parametrize(
+    ("headers", "form"),
+    [
+        ({}, "json"),
+        ({"accept": "*/*"}, "json"),
+        ({"accept": PROTOBUF}, "protobuf"),
+        ({"accept": ARROW}, None),
+        ({"content-type": "text/plain"}, None),
+        ({"x-request-id": "1"}, None),
+        ({"x-request-timeout-ms": "1"}, None),
+        ({"traceparent": ""}, None),
+    ],
+    ids=str,
+)
+def test_heads_that_a_lane_can_do(headers: dict[str, str], form: str | None) -> None:
+    given = {"content-type": JSON, **headers}
+    assert Head([(name.encode(), value.encode()) for name, value in given.items()]).quick_form == form
+
+
+BODY = b'{"features": ["customer_profile:age"], "entities": {"customer_id": ["C1"]}%b}'
+
+
+@pytest.mark.parametrize(
+    ("more", "is_known"),
+    [(b"", True), (b', "compact": true', True), (b', "time_entities": ["x"]', False), (b', "entities": {}', False)],
+)
+def test_a_read_is_known_until_its_plan_may_be_another(sqlite_bank_repo: Path, more: bytes, is_known: bool) -> None:
+    with FeatureStore(sqlite_bank_repo) as store:
+        reads = Reads(store, Life(Limits()), Hooks(store.config))
+        assert reads.lane is not None
+        body, epoch = BODY % more, store.plans_epoch
+        plan = store.plan(["customer_profile:age"])
+        reads.learn(body, reads.parse(body, Head([(b"content-type", JSON.encode())])), plan, epoch)
+        assert reads.lane.knows(body.replace(b"C1", b"other"), epoch) is is_known
+        assert not reads.lane.knows(body.replace(b"age", b"segment"), epoch)
+        store.apply([])  # refreshes the registry
+        assert not reads.lane.knows(body, store.plans_epoch)
+
+
+def test_who_must_show_a_key_has_no_lane(sqlite_bank_repo: Path) -> None:
+    with FeatureStore(sqlite_bank_repo) as store:
+        auth = {"type": "api_key", "keys": ["secret-of-16-chars"]}
+        hooks = Hooks(msgspec.structs.replace(store.config, auth=auth))
+        assert Reads(store, Life(Limits()), hooks).lane is None
 
 
 def test_an_answer_as_protobuf(redis_client: httpx.Client) -> None:

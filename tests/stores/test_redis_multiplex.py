@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -78,10 +79,12 @@ class Held:
         await asyncio.to_thread(wait_until, lambda: len(self.asked) >= count)
 
 
-def serve(run: Run, keep: Keep, main: Any, *scripts: Script, **options: Any) -> ScriptedServer:
+def serve(
+    run: Run, keep: Keep, main: Any, *scripts: Script, limits: Mapping[str, int] | None = None, **options: Any
+) -> ScriptedServer:
     """Run `main(store)` with a store that reads from the scripts."""
     with ScriptedServer(*scripts) as server:
-        store = RedisStore(connection_to(server, **options))
+        store = RedisStore(connection_to(server, **options), **(limits or {}))
         keep(store)
 
         async def closing() -> None:
@@ -394,9 +397,7 @@ class TestLostConnections:
 
 
 class TestLimits:
-    def test_too_many_wait(self, run: Run, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(redis_multiplex, "MAX_IN_FLIGHT", 3)
-        monkeypatch.setattr(redis_multiplex, "MAX_WAITING", 4)
+    def test_too_many_wait(self, run: Run, keep: Keep) -> None:
         held = Held()
 
         async def main(store: RedisStore) -> None:
@@ -414,7 +415,7 @@ class TestLimits:
             found = await asyncio.gather(connected, *tasks[:4], tasks[5], instead)
             assert found == [numbers_of([one]) for one in (0, 1, 2, 3, 4, 6, 5)]
 
-        serve(run, keep, main, held)
+        serve(run, keep, main, held, limits={"max_in_flight": 3, "max_waiting": 4})
 
     def test_a_server_that_does_not_read(self, run: Run, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
         """What cannot be sent waits where it can time out or be refused."""
