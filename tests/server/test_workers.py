@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -102,6 +105,25 @@ def test_what_is_begun_is_finished_and_connections_are_closed(
     assert "Traceback" not in server.log.read_text()
 
 
+def test_not_ready_while_what_is_begun_is_finished(slow_redis: RedisServer, slow_repo: Path, tmp_path: Path) -> None:
+    with FeatureServer.start(slow_repo, tmp_path / "log") as server, Raw(server.port) as client:
+        for _ in range(2):
+            assert age_of(client.ask(read_request())) == [41]
+        pause(slow_redis, 1500)
+        client.send(read_request())
+        assert server.client.get("/livez").status_code == 200  # which came later than the read
+        server.process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: not_ready(server.port))
+        assert age_of(client.answer()) == [41]
+        assert server.stop() == 0
+
+
+def not_ready(port: int) -> bool:
+    with Raw(port) as client:
+        status, _, body = client.ask(request("GET", "/readyz"))
+        return status == 503 and json.loads(body)["draining"] is True
+
+
 def test_a_request_that_comes_in_slowly_is_finished_too(sqlite_repo: Path, tmp_path: Path) -> None:
     with FeatureServer.start(sqlite_repo, tmp_path / "log") as server, Raw(server.port) as client:
         client.send(read_request()[:-5])
@@ -185,3 +207,87 @@ def test_redis_gone_and_back(short_folder: Path, tmp_path: Path, lane: tuple[str
                 goldens.fill_redis(client)
                 assert wait_until(lambda: server.client.post(READ, json=AGE).status_code == 200)
                 assert age(server.client) == [41]
+
+
+# --- for long --------------------------------------------------------------------------------------------------------
+
+REQUESTS = int(os.environ.get("FASTSERVE_FLAT_REQUESTS", "1500"))
+GROWTH = 3 << 20
+"""Bytes that a worker may grow by, once a third of the requests is answered."""
+
+ODD = [
+    read_request({**AGE, "entities": {"customer_id": ["C\u0301", "C1\n"]}}),
+    read_request({**AGE, "entities": {"customer_id": [None]}}),
+    read_request({"feature_service": "nope", "entities": {"customer_id": ["C1"]}}),
+    read_request(b'{"features": '),
+    request("GET", "/nope"),
+    request("DELETE", READ),
+]
+
+
+def test_memory_and_descriptors_stay(redis_repo: Path, tmp_path: Path, lane: tuple[str, ...]) -> None:
+    """The suite makes few requests; FASTSERVE_FLAT_REQUESTS=200000 makes more."""
+    with FeatureServer.start(redis_repo, tmp_path / "log", "--no-access-log", *lane) as server:
+        process = Path(f"/proc/{server.process.pid}")
+        ask_many(server.port, REQUESTS // 3)
+        before, descriptors = resident(process), len(list((process / "fd").iterdir()))
+        ask_many(server.port, REQUESTS - REQUESTS // 3)
+        assert wait_until(lambda: len(list((process / "fd").iterdir())) <= descriptors)
+        assert resident(process) - before < GROWTH
+
+
+def ask_many(port: int, count: int) -> None:
+    """Make requests over ever new connections: good ones, odd ones, and some whose client leaves."""
+    for start in range(0, count, 100):
+        with Raw(port) as client:
+            for number in range(start, min(start + 100, count)):
+                if number % 10 == 9:
+                    assert client.ask(ODD[number // 10 % len(ODD)])[0] in (200, 404, 405, 422)
+                else:
+                    assert age_of(client.ask(read_request())) == [41]
+            client.send(read_request())
+
+
+def resident(process: Path) -> int:
+    return int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_redis_dies_under_load(short_folder: Path, tmp_path: Path, lane: tuple[str, ...]) -> None:
+    """Whatever is answered is right, or says 503 or 504; and all is well again when Redis is back, with its data."""
+    folder = short_folder / f"load{len(lane)}"
+    with RedisServer.start(folder) as redis, redis.client() as client:
+        goldens.fill_redis(client)
+        client.save()
+        repo = goldens.copy_bank(tmp_path / "repo", {"type": "redis", "connection_string": redis.connection_string})
+        with FeatureServer.start(repo, tmp_path / "log", *lane) as server, ThreadPoolExecutor(4) as pool:
+            found: Counter[int] = Counter()
+            is_over = threading.Event()
+            askers = [pool.submit(ask_until, is_over, server.port, found) for _ in range(4)]
+            try:
+                for _ in range(2):
+                    assert wait_until(lambda seen=found[200]: found[200] > seen + 200)  # type: ignore[misc]
+                    redis.process.kill()
+                    redis.process.wait()
+                    assert wait_until(lambda seen=found[503]: found[503] > seen + 20)  # type: ignore[misc]
+                    redis = RedisServer.start(folder, port=redis.port)
+                assert wait_until(lambda seen=found[200]: found[200] > seen + 200)  # type: ignore[misc]
+            finally:
+                is_over.set()
+                redis.stop()
+            for asker in askers:
+                asker.result()
+    assert set(found) <= {200, 503, 504}
+
+
+def ask_until(is_over: threading.Event, port: int, found: Counter[int]) -> None:
+    """Ask again and again on one connection, and check each answer."""
+    asked = {"C1": 41, "C2": 29}
+    with Raw(port) as client:
+        while not is_over.is_set():
+            for key, age in asked.items():
+                answer = client.ask(read_request({**AGE, "entities": {"customer_id": [key]}}))
+                found[answer[0]] += 1
+                if answer[0] == 200:
+                    assert age_of(answer) == [age]
+                else:
+                    assert isinstance(json.loads(answer[2]), str), answer
