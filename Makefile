@@ -3,10 +3,10 @@
 
 PYTHON_ENV := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop types lint docs bench fuzz crosstalk wheels clean
+.PHONY: help demo test interop types lint docs bench bench-full fuzz crosstalk wheels clean
 
 help:      ## this list
-	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\): *## /  make \1\t/p' $(MAKEFILE_LIST)
 
 demo:      ## a small shop: init, apply, materialize, push; read through the SDK and over HTTP; needs no server
 	@scripts/setup.sh run
@@ -35,9 +35,13 @@ docs:      ## the documentation site, into build/site; a link that leads nowhere
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_ENV)/mkdocs build --strict --quiet $(ARGS)
 	@echo build/site/index.html
 
-bench:     ## measures against Feast and against the raw socket
-	@scripts/setup.sh test
+bench:     ## measures against Feast and against the floor (a quarter of an hour): tables, and a report with plots
+	@scripts/setup.sh bench
 	@$(PYTHON_ENV)/python bench/run.py $(ARGS)
+
+bench-full: ## the same for hours: more calls, a million entities
+	@scripts/setup.sh bench
+	@$(PYTHON_ENV)/python bench/run.py --full --flat 1000000 $(ARGS)
 
 fuzz:      ## the decoders on broken bytes for a minute, under address sanitiser
 	@scripts/fuzz.sh $(ARGS)

@@ -1,18 +1,36 @@
-"""Writes bench/README.md from bench/results.json, so that no figure in it is typed by hand."""
+"""Writes bench/README.md from bench/results.json, so that no figure in it is typed by hand; and the blocks of other pages
+that have figures (marked.py), and their plots.
+
+    bench/render.py [--out FOLDER]
+
+With a folder only README.md and report.html there, from the results.json in it.
+"""
 
 # ruff: noqa: E501  (the page has tables)
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headline import PLOT, headline, headline_plot
+from marked import replaced
+from render_modes import cost_section, load_section, modes_section, scaling_section
+
 BENCH = Path(__file__).parent
+ROOT = BENCH.parent
+
+Block = Callable[[dict[str, Any]], str]
+BLOCKS: list[tuple[str, str, Block]] = [("README.md", "headline", headline)]
+"""Page, name of the block in it, and what renders it."""
 
 HEAD = """\
-<!-- Written by bench/render.py from results.json; `make bench ARGS="--flat 1000000 --write"` measures anew. -->
+<!-- Written by bench/render.py from results.json; `make bench` measures anew. -->
 
 # Benchmarks
 
@@ -24,7 +42,9 @@ noise of the machine meets all alike. Before a figure counts, the answers of bot
 
 **The floor** is the least that any client can take: the same command bytes sent and the same reply bytes read over a bare
 socket, nothing parsed.
+"""
 
+SDK = """
 ## `get_online_features(...).to_dict()`, all 48 features
 """
 
@@ -99,11 +119,14 @@ HMGET the floor itself is higher, by what Redis takes to search 54 fields one by
 
 | path | what |
 | --- | --- |
-| `run.py` | the driver: `make bench`, with `ARGS="--rounds 3"` for a quick look, `--only reads`, `remote`, `writes`, `serving` or `vectors` |
-| `reading.py`, `async_reading.py`, `remote.py`, `serving.py`, `writing.py`, `vectors.py`, `harness.py` | what is measured; what they share |
+| `run.py` | the driver: `make bench` (a quarter of an hour), `make bench-full` (hours), `make bench ARGS=--smoke` (a minute: does all of it run, are the answers equal); `--only modes` and so on for a part |
+| `modes.py`, `load.py`, `cost.py`, `scaling.py`, `places.py` | access modes, latency under load, what reads cost, how cost grows; the databases and servers that these share |
+| `reading.py`, `async_reading.py`, `remote.py`, `serving.py`, `writing.py`, `vectors.py`, `harness.py` | more that is measured; what all share |
+| `compare.py` | `bench/compare.py OLD NEW`: two files of results side by side |
+| `plugin.py` | Feast's own SDK, with its Redis store and with `fastserve.feast.OnlineStore` |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
 | `micro/` | pytest-benchmark: each hot function beside the same work done with protobuf and plain Python (`tests/reference.py`) |
-| `render.py`, `results.json` | this page and its figures |
+| `render.py`, `render_modes.py`, `headline.py`, `marked.py`, `report.py`, `results.json` | this page, those of its figures that other pages show, the HTML report with plots, and the figures |
 """
 
 
@@ -265,11 +288,21 @@ def flat_section(found: dict[str, float], title: str = "Flat") -> str:
     )
 
 
-def main() -> None:
-    results = json.loads((BENCH / "results.json").read_text())
+def page(results: dict[str, Any]) -> str:
+    """Return bench/README.md."""
     text = HEAD.format(**results["machine"])
-    for placement, found in results["sdk"].items():
-        text += TABLE.format(placement=placement) + "".join(row(*item) for item in found.items())
+    if "modes" in results:
+        text += modes_section(results["modes"])
+    if "load" in results:
+        text += load_section(results["load"])
+    if "cost" in results:
+        text += cost_section(results["cost"])
+    if "scaling" in results:
+        text += scaling_section(results["scaling"])
+    if "sdk" in results:
+        text += SDK
+        for placement, found in results["sdk"].items():
+            text += TABLE.format(placement=placement) + "".join(row(*item) for item in found.items())
     if "async" in results:
         text += ASYNC + "".join(async_row(*item) for item in results["async"].items())
     if "remote" in results:
@@ -284,7 +317,25 @@ def main() -> None:
         text += vectors_section(results["vectors"])
     if "writes" in results:
         text += writes_section(results["writes"])
-    (BENCH / "README.md").write_text(text + TAIL)
+    return text + TAIL
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    out = parser.parse_args().out
+    sys.path.insert(0, str(ROOT))  # fastserve, if it is not installed
+    results = json.loads(((out or BENCH) / "results.json").read_text())
+    ((out or BENCH) / "README.md").write_text(page(results))
+    if out is not None:
+        from report import report
+
+        (out / "report.html").write_text(report(results))
+        return
+    for name, block, render in BLOCKS:
+        text = (ROOT / name).read_text()
+        (ROOT / name).write_text(replaced(text, block, render(results)))
+    (ROOT / PLOT).write_text(headline_plot(results))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""`make bench`: fastserve beside Feast and beside the bare socket, in interleaved rounds of one run.
+"""`make bench`: fastserve beside Feast and beside the floor, in interleaved rounds of one run.
 
-    bench/run.py [--only reads|remote|serving|writes|vectors] [--rounds N] [--seconds N] [--entities-stored N]
-                 [--flat CALLS] [--write]
+    bench/run.py [--smoke | --full] [--only PART ...] [--write] [--rounds N] [--seconds N] [--entities-stored N]
+                 [--flat CALLS] [--out FOLDER]
 
-`--write` puts the figures into bench/results.json and bench/README.md; those of a part that was not run stay.
+Without an option it takes a quarter of an hour. `--smoke`, a minute, only shows that everything runs and that answers
+are
+equal; `--full` takes hours. Figures go to FOLDER (build/bench): results.json, README.md, report.html. `--write` puts
+them also into bench/results.json and into what is rendered from that; those of a part that `--only` leaves out stay.
 """
 
 from __future__ import annotations
@@ -17,31 +20,108 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from async_reading import async_reads
+from cost import cost
 from harness import BENCH, feast_python, redis_server, run
+from load import CASES, SHARES, open_loop
+from modes import MODES, Plan, modes
+from places import Places, places
 from reading import flat, micro, reads
 from remote import remote
+from scaling import Sizes, scaling
 from serving import serving
 from vectors import vectors
 from writing import writes
 
+PARTS = ("modes", "load", "cost", "scaling", "reads", "serving", "remote", "vectors", "writes")
+SHARED = ("modes", "load", "cost", "scaling")
+"""Parts that one set of databases and servers is enough for."""
 
-def machine() -> dict[str, str]:
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is measured.
+
+    Attributes:
+        entities: that are stored.
+        rounds: of the parts beside SHARED.
+        load: rounds and seconds of the open loop.
+        big: rows of the file whose materialization is watched.
+    """
+
+    name: str = "minutes"
+    parts: tuple[str, ...] = PARTS
+    entities: int = 10_000
+    rounds: int = 3
+    seconds: int = 2
+    plan: Plan = field(default_factory=Plan)
+    load: tuple[int, float] = (2, 3.0)
+    load_cases: tuple[str, ...] = tuple(CASES)
+    shares: tuple[float, ...] = SHARES
+    imports: int = 2
+    sizes: Sizes = field(default_factory=Sizes)
+    big: int = 1_000_000
+    micro: tuple[str, ...] = ("--benchmark-min-rounds=3", "--benchmark-max-time=0.2")
+
+
+SMOKE = Profile(
+    name="smoke",
+    parts=SHARED,
+    entities=60,
+    rounds=1,
+    seconds=1,
+    plan=Plan(modes=MODES, rows=(1, 10), calls=4, rounds=2, budget=0.2, load=((1, 4),), seconds=0.2),
+    load=(1, 0.3),
+    load_cases=("fastserve regular", "fastserve packed", "feast regular"),
+    shares=(0.5,),
+    imports=0,
+    sizes=Sizes(workers=(1,), rows=(1, 10), features=(), entities=(), calls=4, seconds=0.2),
+)
+FULL = Profile(
+    name="full",
+    rounds=7,
+    seconds=5,
+    plan=Plan(calls=1000, rounds=10, budget=60, load=((1, 1), (1, 2), (1, 5), (1, 10), (1, 64), (100, 10)), seconds=5),
+    load=(5, 20.0),
+    imports=5,
+    sizes=Sizes(
+        feast_rows=5000,
+        features=(8, 50, 100, 250, 500),
+        entities=(1_000, 10_000, 100_000, 1_000_000),
+        calls=500,
+        seconds=5,
+    ),
+    big=5_000_000,
+    micro=(),
+)
+
+
+def machine(profile: Profile, feast: str) -> dict[str, Any]:
+    """Where, with what and how this was measured."""
     model = "unknown CPU"
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=BENCH, capture_output=True, text=True, check=False
+    )
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": f"{model}, {os.cpu_count()} cores",
+        "system": platform.platform(),
         "python": platform.python_version(),
         "redis": redis.removeprefix("v="),
-        "feast": "0.67.0",
+        "feast": run([feast, "-c", "from importlib.metadata import version; print(version('feast'))"], BENCH).strip(),
+        "commit": git.stdout.strip(),
+        "command": " ".join(["make bench" if profile.name != "full" else "make bench-full", *sys.argv[1:]]).strip(),
+        "profile": profile.name,
+        "load_before": round(os.getloadavg()[0], 2),
     }
 
 
@@ -54,50 +134,114 @@ def repository(feast: str, stored: int) -> Iterator[tuple[Path, int]]:
         yield folder, redis
 
 
-def bench_remote(feast: str, options: argparse.Namespace) -> dict[str, Any]:
-    with repository(feast, options.entities_stored) as (folder, redis):
-        return remote(feast, folder, redis, options.entities_stored, options.rounds, options.flat)
-
-
-def bench_reads(feast: str, options: argparse.Namespace) -> dict[str, Any]:
+def bench_reads(feast: str, profile: Profile, flat_calls: int) -> dict[str, Any]:
     results: dict[str, Any] = {}
-    stored = options.entities_stored
+    stored, rounds = min(profile.entities, 2000), profile.rounds
     with repository(feast, stored) as (folder, redis):
-        results["sdk"] = reads(feast, folder, redis, stored, options.rounds)
-        results["async"] = async_reads(feast, folder, redis, stored, max(options.rounds // 2, 1))
-        if options.flat:
-            results["flat"] = flat(folder, options.flat)
+        results["sdk"] = reads(feast, folder, redis, stored, rounds)
+        results["async"] = async_reads(feast, folder, redis, stored, max(rounds // 2, 1))
+        if flat_calls:
+            results["flat"] = flat(folder, flat_calls)
             print("flat:", results["flat"])
-    results["micro"] = micro()
+    results["micro"] = micro(*profile.micro)
     return results
 
 
-def main() -> None:
+def bench_remote(feast: str, profile: Profile, flat_calls: int) -> dict[str, Any]:
+    stored = min(profile.entities, 2000)
+    with repository(feast, stored) as (folder, redis):
+        return {"remote": remote(feast, folder, redis, stored, profile.rounds, flat_calls)}
+
+
+def bench_serving(feast: str, profile: Profile, _: int) -> dict[str, Any]:
+    return {"serving": serving(feast, min(profile.entities, 2000), profile.rounds, profile.seconds)}
+
+
+def bench_writes(feast: str, profile: Profile, _: int) -> dict[str, Any]:
+    return {"writes": writes(feast, max(profile.rounds // 2, 1), profile.big)}
+
+
+def bench_vectors(feast: str, profile: Profile, _: int) -> dict[str, Any]:
+    return {"vectors": vectors(feast, min(profile.entities, 2000), profile.rounds)}
+
+
+Bench = Callable[[str, Profile, int], dict[str, Any]]
+ALONE: dict[str, Bench] = {
+    "reads": bench_reads,
+    "serving": bench_serving,
+    "remote": bench_remote,
+    "vectors": bench_vectors,
+    "writes": bench_writes,
+}
+
+
+def shared(found: Places, profile: Profile, part: str) -> dict[str, Any]:
+    if part == "modes":
+        return modes(found, profile.plan)
+    if part == "load":
+        return open_loop(found, profile.load_cases, profile.shares, *profile.load)
+    if part == "cost":
+        return cost(found, profile.imports, profile.plan.seconds)
+    return scaling(found, profile.sizes)
+
+
+def measure(profile: Profile, flat_calls: int, feast: str) -> Iterator[dict[str, Any]]:
+    """Yield what each part has found."""
+    together = [part for part in profile.parts if part in SHARED]
+    if together:
+        with places(feast, profile.entities) as found:
+            for part in together:
+                yield {part: shared(found, profile, part)}
+    for part in profile.parts:
+        if part in ALONE:
+            yield ALONE[part](feast, profile, flat_calls)
+
+
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["reads", "remote", "serving", "writes", "vectors"])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=int, default=5, help="of one measurement of a server")
-    parser.add_argument("--entities-stored", type=int, default=2000)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--smoke", action="store_const", dest="profile", const=SMOKE)
+    size.add_argument("--full", action="store_const", dest="profile", const=FULL)
+    parser.add_argument("--only", action="append", choices=PARTS, help="a part; repeat for more")
+    parser.add_argument("--rounds", type=int, help="of the parts but " + ", ".join(SHARED))
+    parser.add_argument("--seconds", type=int, help="of one measurement of a server by wrk")
+    parser.add_argument("--entities-stored", type=int, dest="entities")
     parser.add_argument("--flat", type=int, default=0, metavar="CALLS")
     parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=BENCH.parent / "build/bench")
+    parser.set_defaults(profile=Profile())
+    return parser.parse_args()
+
+
+def chosen(given: argparse.Namespace) -> Profile:
+    from dataclasses import replace
+
+    changes = {name: getattr(given, name) for name in ("rounds", "seconds", "entities") if getattr(given, name)}
+    parts = tuple(part for part in PARTS if part in given.only) if given.only else given.profile.parts
+    return replace(given.profile, parts=parts, **changes)
+
+
+def main() -> None:
+    given = options()
+    profile, begin = chosen(given), time.monotonic()
+    if given.write and profile.name == "smoke":
+        raise SystemExit("--write: what --smoke measures are no figures")
     feast = feast_python()
-    file = BENCH / "results.json"
-    results: dict[str, Any] = json.loads(file.read_text()) if options.only else {}
-    results["machine"] = machine()
-    if options.only in (None, "reads"):
-        results.update(bench_reads(feast, options))
-    if options.only in (None, "serving"):
-        results["serving"] = serving(feast, options.entities_stored, options.rounds, options.seconds)
-    if options.only in (None, "remote"):
-        results["remote"] = bench_remote(feast, options)
-    if options.only in (None, "writes"):
-        results["writes"] = writes(feast, max(options.rounds // 2, 1))
-    if options.only in (None, "vectors"):
-        results["vectors"] = vectors(feast, options.entities_stored, options.rounds)
-    if options.write:
-        file.write_text(json.dumps(results, indent=1) + "\n")
-        subprocess.run([sys.executable, str(BENCH / "render.py")], check=True)
+    kept = BENCH / "results.json"
+    results: dict[str, Any] = json.loads(kept.read_text()) if given.only and given.write else {}
+    results["machine"] = machine(profile, feast)
+    for found in measure(profile, given.flat, feast):
+        results.update(found)
+    results["machine"]["minutes"] = round((time.monotonic() - begin) / 60, 1)
+    text = json.dumps(results, indent=1) + "\n"
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "results.json").write_text(text)
+    render = [sys.executable, str(BENCH / "render.py")]
+    subprocess.run([*render, "--out", str(given.out)], check=True)
+    if given.write:
+        kept.write_text(text)
+        subprocess.run(render, check=True)
+    print(f"{results['machine']['minutes']} minutes; {given.out / 'report.html'}")
 
 
 if __name__ == "__main__":

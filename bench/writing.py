@@ -17,23 +17,26 @@ from harness import BENCH, CORES, Subject, pin, redis_server, run
 __all__ = ["writes"]
 
 ROWS = {"materialize": 100_000, "write": 10_000}
-BIG_ROWS = 5_000_000
 VIEWS = 200
 
 
-def writes(feast: str, rounds: int) -> dict[str, Any]:
+def writes(feast: str, rounds: int, big: int = 5_000_000) -> dict[str, Any]:
     """Return work -> subject -> median wall and CPU seconds of a row, and what memory and apply took.
 
     Args:
         feast: Feast's Python.
+        big: rows of the file whose materialization is watched.
     """
     results: dict[str, Any] = {}
     with redis_server() as (port, redis), tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        run([feast, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(max(ROWS.values()))], folder)
+        run(
+            [feast, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(max(ROWS.values())), "empty"],
+            folder,
+        )
         pin(redis, CORES[-1])
         results["rows"] = compare(feast, folder, port, rounds)
-        results["memory"] = memory(folder, port)
+        results["memory"] = memory(folder, port, big)
     results["apply"] = apply(feast, rounds)
     return results
 
@@ -71,15 +74,13 @@ def report_line(work: str, found: dict[str, Any]) -> str:
     )
 
 
-def memory(folder: Path, port: int) -> dict[str, float]:
+def memory(folder: Path, port: int, rows: int) -> dict[str, float]:
     """How much a process grows while it materializes a big file."""
     run(["redis-cli", "-p", str(port), "flushdb"], folder)
     found: dict[str, float] = json.loads(
-        run([sys.executable, str(BENCH / "compare/memory.py"), str(folder), str(BIG_ROWS)], folder)
+        run([sys.executable, str(BENCH / "compare/memory.py"), str(folder), str(rows)], folder)
     )
-    print(
-        f"materialize of {BIG_ROWS:,} rows: {found['growth'] / 2**20:.0f} MiB more at the peak, {found['wall']:.0f} s"
-    )
+    print(f"materialize of {rows:,} rows: {found['growth'] / 2**20:.0f} MiB more at the peak, {found['wall']:.0f} s")
     return found
 
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Gets this folder ready for one kind of work, and does nothing when it is: scripts/setup.sh run | test | dev | docs
+# Gets this folder ready for one kind of work, and does nothing when it is: scripts/setup.sh run | test | dev | docs | bench
 #   run   .venv with fastserve (editable) and its server: make demo
 #   test  and everything the tests import, a redis-server and a PostgreSQL: make test
 #   dev   and the tools: make types, lint, wheels
 #   docs  what run has, and what makes the documentation site: make docs
+#   bench what test has, and wrk: make bench (whose program makes Feast's environment: interop/setup.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -14,13 +15,17 @@ case $level in
     test) extras=test levels=(run test) ;;
     dev) extras=dev levels=(run test dev) ;;
     docs) extras=docs levels=(run docs) ;;
-    *) die "usage: scripts/setup.sh run | test | dev | docs" ;;
+    bench) extras=test levels=(run test bench) ;;
+    *) die "usage: scripts/setup.sh run | test | dev | docs | bench" ;;
 esac
 core=(setup.py fastserve/_core.pyx fastserve/_core_*.pxi)
 stamp() { touch "${@/#/$VENV/.ready-}"; }
 
 packages=()
-if [ "$level" = test ] || [ "$level" = dev ]; then
+if [ "$level" = bench ]; then
+    command -v wrk >/dev/null || packages+=(wrk)
+fi
+if [ "$level" = test ] || [ "$level" = dev ] || [ "$level" = bench ]; then
     command -v redis-server >/dev/null || packages+=(redis-server)
     # Debian keeps the server itself off the path.
     command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || packages+=(postgresql)

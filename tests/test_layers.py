@@ -169,17 +169,23 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         "vector_admin",
         "writing",
     },
+    "charts": frozenset({"errors"}),
+    "sampling": CORE | {"config", "stores"},
+    "benchmark": CORE | {"config", "feature_store", "online", "response", "stores"},
     "server": CORE
     | {"_version", "config", "feature_store", "model", "response", "stores.base", "transform", "writing"},
     "cli": frozenset(
         {
             "_version",
+            "benchmark",
             "changes",
+            "charts",
             "config",
             "errors",
             "feature_store",
             "model",
             "registry",
+            "sampling",
             "server",
             "templates",
             "vector_admin",

@@ -1,8 +1,9 @@
 """Runs in Feast's environment: writes the data, applies the repository and materializes it to Redis, all with Feast.
 
-prepare_feast.py FOLDER REDIS_PORT ENTITIES [vectors]
+prepare_feast.py FOLDER REDIS_PORT ENTITIES [vectors|empty]
 
-With `vectors` also a service of all features, whose vectors it builds; then it prints the seconds that this took.
+With `vectors` also a service of all features, whose vectors it builds; then it prints the seconds that this took. With
+`empty` nothing is materialized. REDIS_PORT may name a database too: 6379,db=1.
 """
 
 import random
@@ -54,6 +55,8 @@ def main() -> None:
     (folder / "feature_store.yaml").write_text(CONFIG.format(folder=folder, port=port))
     store = FeatureStore(repo_path=str(folder))
     store.apply(OBJECTS)
+    if "empty" in sys.argv:
+        return
     store.materialize(datetime(2025, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
     if "vectors" in sys.argv:
         store.apply(SERVICE)

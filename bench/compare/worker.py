@@ -20,9 +20,10 @@ from typing import Any
 Call = Callable[[], Any]
 
 
-def references() -> list[str]:
-    topics = ("profile", "balances", "cards", "transfers", "logins", "scores")
-    return [f"customer_{topic}:{topic}_{i}" for topic in topics for i in range(8)]
+def references(count: int = 48) -> list[str]:
+    """Return the first features of the repository (repo/features.py), 8 of each view."""
+    topics = ("profile", "balances", "cards", "transfers", "logins", "scores", *(f"topic{i}" for i in range(6, 63)))
+    return [f"customer_{topic}:{topic}_{i}" for topic in topics for i in range(8)][:count]
 
 
 def feast(folder: str) -> Callable[[list[str]], Call]:

@@ -8,6 +8,7 @@ get-online-features     the same with Feast's options and layout
 plan FEATURES           what such a read fetches
 vectors                 precomputed feature services: build, status, drop
 serve                   the HTTP server
+bench                   how long reads take here, and what of it is the store's
 entities, ...           what the registry holds: list, describe; registry-dump, delete
 configuration, version  as they say
 
@@ -16,7 +17,7 @@ An error is one line on stderr; the exit status is 2 for a wrong command line, 1
 
 from __future__ import annotations
 
-from fastserve.cli import apply, init, materialize, objects, read, registry, serve, vectors, version
+from fastserve.cli import apply, bench, init, materialize, objects, read, registry, serve, vectors, version
 from fastserve.cli.entry import main
 from fastserve.cli.frame import cli
 
@@ -26,6 +27,7 @@ for _command in (
     apply.apply,
     apply.plan,
     apply.teardown,
+    bench.bench,
     init.init,
     materialize.materialize,
     materialize.materialize_incremental,

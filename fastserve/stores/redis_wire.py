@@ -246,6 +246,11 @@ class Connection:
     def _timeout(self) -> StoreTimeoutError:
         return StoreTimeoutError(f"{self.name}: no answer within the deadline (socket_timeout)")
 
+    def bare(self) -> socket.socket:
+        """Return the socket of an open connection, for measurements; its operations may take `socket_timeout` each."""
+        self._set_patience(self._options.socket_timeout)
+        return self._sock
+
     def close(self) -> None:
         """Close the socket; whatever the server still sends is lost."""
         if self.is_open:

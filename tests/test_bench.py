@@ -1,0 +1,104 @@
+"""What the pages say of speed is what bench/results.json gives; and bench/compare.py."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BENCH = ROOT / "bench"
+
+pytestmark = pytest.mark.skipif(not BENCH.is_dir(), reason="a wheel has no bench/")
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a module of bench/."""
+    monkeypatch.syspath_prepend(str(BENCH))
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((BENCH / "results.json").read_text())
+    return found
+
+
+def test_blocks_of_pages_are_as_rendered(load: Any, results: dict[str, Any]) -> None:
+    render, marked = load("render"), load("marked")
+    assert render.BLOCKS
+    for page, name, block in render.BLOCKS:
+        assert marked.block_of((ROOT / page).read_text(), name) == block(results), f"{page}: run bench/render.py"
+
+
+def test_the_page_of_figures_is_as_rendered(load: Any, results: dict[str, Any]) -> None:
+    assert (BENCH / "README.md").read_text() == load("render").page(results)
+
+
+def test_the_plot_is_of_these_results(load: Any, results: dict[str, Any]) -> None:
+    headline = load("headline")
+    text = (ROOT / headline.PLOT).read_text()
+    for label, ratio in headline.ratios(results).items():
+        assert label in text
+        assert f" {ratio:,.3g}<" in text, f"{headline.PLOT}: run bench/render.py"
+
+
+def test_a_block_is_replaced_and_nothing_else(load: Any) -> None:
+    marked = load("marked")
+    page = "a\n<!-- bench:x -->\nold\n<!-- end bench:x -->\nb\n"
+    new = marked.replaced(page, "x", "new\n")
+    assert new == "a\n<!-- bench:x -->\nnew\n<!-- end bench:x -->\nb\n"
+    with pytest.raises(ValueError):
+        marked.replaced(page, "y", "new\n")
+
+
+def case(p50: float, p95: float) -> dict[str, float]:
+    return {"n": 100, "p50": p50, "p95": p95, "p99": p95, "mean": p50}
+
+
+@pytest.mark.parametrize(
+    "old, new, mark",
+    [
+        (case(1.0, 1.05), case(1.3, 1.35), "worse"),
+        (case(1.3, 1.35), case(1.0, 1.05), "better"),
+        (case(1.0, 1.05), case(1.05, 1.1), ""),
+        (case(1.0, 2.0), case(1.3, 2.0), ""),  # within the noise of the calls themselves
+    ],
+)
+def test_two_files_of_results(old: dict[str, float], new: dict[str, float], mark: str, tmp_path: Path) -> None:
+    for name, found in (("old", old), ("new", new)):
+        (tmp_path / name).write_text(
+            json.dumps({"machine": {}, "modes": {"REST": {"1": {"fastserve regular": found}}}})
+        )
+    done = compared(tmp_path)
+    [line] = [line for line in done.stdout.splitlines() if " / p50 " in line]
+    assert line.split()[-1] == (mark or f"{new['p50'] / old['p50']:.2f}")
+    assert done.returncode == (mark == "worse"), done.stdout + done.stderr
+
+
+def test_more_of_a_rate_is_better_and_feasts_do_not_count(tmp_path: Path) -> None:
+    for name, rate in (("old", 100.0), ("new", 50.0)):
+        (tmp_path / name).write_text(json.dumps({"load": {"feast regular": {"saturation": rate}}}))
+    done = compared(tmp_path)
+    assert "worse" in done.stdout
+    assert done.returncode == 0
+
+
+def compared(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCH / "compare.py"), str(folder / "old"), str(folder / "new")]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
