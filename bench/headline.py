@@ -26,7 +26,7 @@ ROWS = (
 def figures(results: dict[str, Any]) -> list[tuple[str, float, float, float]]:
     """Return (what, seconds of Feast, of fastserve, of the floor), of what was measured."""
     if "modes" not in results:
-        found = results["sdk"]["a core each"]
+        found = results.get("sdk", {}).get("a core each", {})
         return [
             (f"SDK, {n} row{'s' * (n != '1')}", *(found[n][name]["wall"] for name in ("feast", "fastserve", "floor")))
             for n in found

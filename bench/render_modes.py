@@ -24,11 +24,9 @@ MODES = """
 ## Access modes, all 48 features
 
 Each of {n} calls, in rounds of all subjects in turn. The floor of the direct and the asynchronous SDK is the same
-command bytes over
-a bare socket; that of the others the same bytes exchanged with an HTTP server that has the answer ready.
-*Precomputed* is
-compared with Feast's own precomputed services. Servers and in-process SDKs have one core, Redis and HTTP clients the
-other. Milliseconds.{fewer}
+command bytes over a bare socket; that of the others the same bytes exchanged with an HTTP server that has the answer
+ready. *Precomputed* is compared with Feast's own precomputed services. Servers and in-process SDKs have one core, Redis
+and HTTP clients the other. Milliseconds.{fewer}
 """
 
 
