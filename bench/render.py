@@ -91,6 +91,25 @@ server and Redis share the other.
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 """
 
+ON_DEMAND = """
+## On-demand views in Python mode
+
+Three outputs of a view, computed from three stored features of three views and a number of the request, beside the read of
+those three features; the function's own time is measured in the same calls. Client and redis-server have a core each.
+
+| entities | regular read | function | on-demand read | x both | CPU: regular | on-demand | x both | Feast | Feast / fastserve |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+
+PLUGIN = """
+## The plug-in: Feast's own SDK, all 48 features
+
+`online_store: {type: fastserve.feast.OnlineStore}` in the place of `redis`, one registry, one database.
+
+| entities | Feast | with the plug-in | x |
+| ---: | ---: | ---: | ---: |
+"""
+
 WRITES = """
 The floor is the very commands that fastserve sends (EVALSHA of the script that lets only newer rows in), framed beforehand
 and pipelined over a bare socket. Materialize reads a Parquet file, picks the latest row of each key, encodes and writes.
@@ -121,7 +140,7 @@ HMGET the floor itself is higher, by what Redis takes to search 54 fields one by
 | --- | --- |
 | `run.py` | the driver: `make bench` (a quarter of an hour), `make bench-full` (hours), `make bench ARGS=--smoke` (a minute: does all of it run, are the answers equal); `--only modes` and so on for a part |
 | `modes.py`, `load.py`, `cost.py`, `scaling.py`, `places.py` | access modes, latency under load, what reads cost, how cost grows; the databases and servers that these share |
-| `reading.py`, `async_reading.py`, `remote.py`, `serving.py`, `writing.py`, `vectors.py`, `harness.py` | more that is measured; what all share |
+| `reading.py`, `async_reading.py`, `on_demand.py`, `remote.py`, `serving.py`, `writing.py`, `vectors.py`, `harness.py` | more that is measured; what all share |
 | `compare.py` | `bench/compare.py OLD NEW`: two files of results side by side |
 | `plugin.py` | Feast's own SDK, with its Redis store and with `fastserve.feast.OnlineStore` |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
@@ -170,6 +189,30 @@ def remote_section(found: dict[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |\n")
     return "".join(lines) + (flat_section(found["flat"], "Flat, over HTTP") if "flat" in found else "")
+
+
+def on_demand_section(found: dict[str, Any]) -> str:
+    lines = [ON_DEMAND]
+    for entities, one in found.items():
+        regular, ours, feast = one["regular"], one["fastserve"], one["feast"]["wall"]
+        function = ours["function"]
+        cells = [
+            entities,
+            *(micros(regular["wall"]), micros(function), micros(ours["wall"])),
+            f"{ours['wall'] / (regular['wall'] + function):.2f}",
+            *(micros(regular["cpu"]), micros(ours["cpu"]), f"{ours['cpu'] / (regular['cpu'] + function):.2f}"),
+            *(micros(feast), f"{feast / ours['wall']:.0f}"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def plugin_section(found: dict[str, Any]) -> str:
+    rows = [
+        f"| {entities} | {micros(one['feast'])} | {micros(one['plugin'])} | {one['feast'] / one['plugin']:.1f} |\n"
+        for entities, one in found.items()
+    ]
+    return PLUGIN + "".join(rows)
 
 
 def micros(seconds: float) -> str:
@@ -305,8 +348,12 @@ def page(results: dict[str, Any]) -> str:
             text += TABLE.format(placement=placement) + "".join(row(*item) for item in found.items())
     if "async" in results:
         text += ASYNC + "".join(async_row(*item) for item in results["async"].items())
+    if "on_demand" in results:
+        text += on_demand_section(results["on_demand"])
     if "remote" in results:
         text += remote_section(results["remote"])
+    if "plugin" in results:
+        text += plugin_section(results["plugin"])
     if "micro" in results:
         text += micro_section(results["micro"])
     if "flat" in results:

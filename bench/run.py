@@ -30,7 +30,9 @@ from cost import cost
 from harness import BENCH, feast_python, redis_server, run
 from load import CASES, SHARES, open_loop
 from modes import MODES, Plan, modes
+from on_demand import on_demand
 from places import Places, places
+from plugin import plugin
 from reading import flat, micro, reads
 from remote import remote
 from scaling import Sizes, scaling
@@ -38,7 +40,7 @@ from serving import serving
 from vectors import vectors
 from writing import writes
 
-PARTS = ("modes", "load", "cost", "scaling", "reads", "serving", "remote", "vectors", "writes")
+PARTS = ("modes", "load", "cost", "scaling", "reads", "on_demand", "serving", "remote", "plugin", "vectors", "writes")
 SHARED = ("modes", "load", "cost", "scaling")
 """Parts that one set of databases and servers is enough for."""
 
@@ -126,12 +128,24 @@ def machine(profile: Profile, feast: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def repository(feast: str, stored: int) -> Iterator[tuple[Path, int]]:
-    """A repository that Feast has applied and materialized, and the process of its Redis."""
+def repository(feast: str, stored: int, *more: str) -> Iterator[tuple[Path, int]]:
+    """A repository that Feast has applied and materialized, and the process of its Redis; `more` of prepare_feast's."""
     with redis_server() as (port, redis), tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        run([feast, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(stored)], folder)
+        run([feast, str(BENCH / "compare/prepare_feast.py"), str(folder), str(port), str(stored), *more], folder)
         yield folder, redis
+
+
+def bench_on_demand(feast: str, profile: Profile, _: int) -> dict[str, Any]:
+    stored = min(profile.entities, 2000)
+    with repository(feast, stored, "on_demand") as (folder, redis):
+        return {"on_demand": on_demand(feast, folder, redis, stored, profile.rounds)}
+
+
+def bench_plugin(feast: str, profile: Profile, _: int) -> dict[str, Any]:
+    stored = min(profile.entities, 2000)
+    with repository(feast, stored) as (folder, redis):
+        return {"plugin": plugin(feast, folder, redis, stored, profile.rounds)}
 
 
 def bench_reads(feast: str, profile: Profile, flat_calls: int) -> dict[str, Any]:
@@ -168,8 +182,10 @@ def bench_vectors(feast: str, profile: Profile, _: int) -> dict[str, Any]:
 Bench = Callable[[str, Profile, int], dict[str, Any]]
 ALONE: dict[str, Bench] = {
     "reads": bench_reads,
+    "on_demand": bench_on_demand,
     "serving": bench_serving,
     "remote": bench_remote,
+    "plugin": bench_plugin,
     "vectors": bench_vectors,
     "writes": bench_writes,
 }

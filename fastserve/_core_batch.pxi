@@ -548,8 +548,9 @@ cdef class Batch:
         """Give the values of an on-demand feature view's output: one serialised Value per row."""
         if len(values) != self.n_rows:
             raise ValueError(f"{name}: {len(values)} values for {self.n_rows} rows")
-        if not all(isinstance(value, bytes) for value in values):
-            raise TypeError(f"{name}: serialised values must be bytes")
+        for value in values:
+            if type(value) is not bytes:
+                raise TypeError(f"{name}: serialised values must be bytes")
         if self.computed is None:
             self.computed = {}
         self.computed[name] = values

@@ -94,8 +94,10 @@ cdef list python_column(Batch batch, Slot slot, Py_ssize_t* row):
 
 cdef list computed_column(list values, uint32_t value_type, Py_ssize_t* row):
     cdef list result = []
+    cdef bytes value
     for row[0] in range(PyList_GET_SIZE(values)):
-        result.append(decode_value(values[row[0]], value_type))
+        value = values[row[0]]
+        result.append(value_of(<const uint8_t*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), value_type))
     return result
 
 

@@ -412,6 +412,45 @@ def encode_value(value, uint32_t value_type=0):
     return out.finish()
 
 
+cdef bint put_plain(Sink out, object value, uint32_t member) except -1:
+    """Append a value that is of exactly the Python type that its member is made of; return whether it is."""
+    cdef double number = 0
+    cdef float narrow
+    cdef uint64_t raw = 0
+    cdef uint32_t low = 0
+    cdef int overflow = 0
+    cdef Py_ssize_t n = 0
+    cdef const char* text = NULL
+    if member == DOUBLE or member == FLOAT:
+        if type(value) is not float or isnan(PyFloat_AS_DOUBLE(value)):
+            return False
+        number = PyFloat_AS_DOUBLE(value)
+    elif member == INT64:
+        if type(value) is not int:
+            return False
+        raw = <uint64_t>PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow:
+            return False
+    elif member == STRING:
+        if type(value) is not str:
+            return False
+        text = PyUnicode_AsUTF8AndSize(value, &n)
+    elif member != BOOL or type(value) is not bool:
+        return False
+    out.put_byte(<uint8_t>(member << 3 | WIRE[member]))
+    if member == DOUBLE:
+        memcpy(&raw, &number, 8)
+        return 1 + out.put_u64(raw)
+    if member == FLOAT:
+        narrow = <float>number
+        memcpy(&low, &narrow, 4)
+        return 1 + out.put_u32(low)
+    if member == STRING:
+        out.put_varint(n)
+        return 1 + out.put(text, n)
+    return 1 + out.put_varint(raw if member == INT64 else value is True)
+
+
 def encode_column(values, uint32_t value_type=0, str name="column"):
     """Serialise a column of Python values; a type that is not declared is inferred from the first value that tells it.
 
@@ -425,12 +464,17 @@ def encode_column(values, uint32_t value_type=0, str name="column"):
     Raises:
         TypeError, ValueError: naming the column and the 0-based row.
     """
-    result = []
+    cdef list result = []
+    cdef Sink out = Sink.of(64)
     values = list(values)
     if value_type == BYTES and not any(value is not None and value != b"" for value in values):
         values = [None if value == b"" else value for value in values]
     for row, value in enumerate(values):
+        out.size = 0
         try:
+            if put_plain(out, value, value_type):
+                result.append(out.finish())
+                continue
             if value_type == 0 and not is_missing(value):
                 value_type = infer_type(value)
             result.append(encode_value(value, value_type) if value_type else b"")

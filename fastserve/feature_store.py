@@ -176,7 +176,9 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
         repo_path: the folder of feature_store.yaml; the current one if nothing is given.
         config: a Config, or a mapping with the contents of feature_store.yaml; instead of `repo_path`.
         fs_yaml_file: the path of the file, if it is not `<repo_path>/feature_store.yaml`.
+        embedding_provider: only None; Feast's other values are for vector search.
     Raises:
+        NotSupportedError: there is an `embedding_provider`.
         ConfigError: the configuration is wrong, or both `config` and `fs_yaml_file` are given.
         RegistryError: the registry cannot be read. If there is none yet, only reading features fails, until `apply`.
 
@@ -191,7 +193,10 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
         repo_path: str | Path | None = None,
         config: Config | dict[str, Any] | None = None,
         fs_yaml_file: str | Path | None = None,
+        embedding_provider: None = None,
     ):
+        if embedding_provider is not None:
+            raise NotSupportedError("fastserve makes no embeddings; leave embedding_provider out")
         self.config = _config(repo_path, config, fs_yaml_file)
         self._store = open_store(self.config)
         self._remote = self._open_remote()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastserve import types
-from fastserve.definition import DataSource, FeatureService, FileSource, OnDemandFeatureView, View
+from fastserve.definition import DataSource, FeatureService, FileSource, LabelView, OnDemandFeatureView, View
 from fastserve.errors import DefinitionError, SourceError
 from fastserve.model import DUMMY_ENTITY, DUMMY_JOIN_KEY, Field
 from fastserve.parquet import read_schema
@@ -189,6 +189,8 @@ def _missing_keys(view: View, files: _Files) -> Iterator[Field]:
 
 
 def _key_type(view: View, join_key: str, files: _Files) -> FeastType:
+    if isinstance(view, LabelView):
+        return types.String  # Feast looks at no file for these; another type would hide the labels that it has stored
     lack = f"neither its schema nor the entity tells the type of the join key {join_key}"
     columns = _or_error(view, lack, lambda: files.columns(_batch_source(view)))
     if join_key not in columns:

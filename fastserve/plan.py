@@ -164,16 +164,25 @@ def declared_types(
     if not isinstance(features, (list, tuple)):
         service = features if isinstance(features, str) else getattr(features, "name", "")
         features = snapshot.feature_services.get(str(service), [])
-    found: dict[str, int] = {}
-    for view in snapshot.feature_views.values():
-        found.update((column.name, int(column.value_type)) for column in view.entity_columns)
-    for reference in requested_references(features):
+    references = requested_references(features)
+    asked = [snapshot.feature_views.get(reference.projection.name) for reference in references]
+    found = _agreed_keys(snapshot.feature_views.values()) | _agreed_keys(filter(None, asked))
+    for reference in references:
         name = reference.projection.name
         known = snapshot.feature_views.get(name) or snapshot.on_demand_feature_views.get(name)
         for feature in known.features if known else ():
             if feature.name == reference.feature:
                 found[reference.output_name(full_feature_names)] = int(feature.value_type)
     return found
+
+
+def _agreed_keys(views: Iterable[FeatureView]) -> dict[str, int]:
+    """The types of the join keys that have the same type in all of these views."""
+    found: dict[str, set[int]] = {}
+    for view in views:
+        for column in view.entity_columns:
+            found.setdefault(column.name, set()).add(int(column.value_type))
+    return {name: types.pop() for name, types in found.items() if len(types) == 1}
 
 
 def compile_plan(

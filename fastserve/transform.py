@@ -33,6 +33,9 @@ listeners: list[Callable[[str, str, int], object]] = []
 
 Columns = dict[str, list[Any]]
 
+PLAIN = frozenset((str, int, float, bool, bytes, type(None)))
+"""Types of request data that functions get as they are."""
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -60,9 +63,8 @@ def run_transforms(batch: Batch, transforms: tuple[Transform, ...]) -> None:
         TransformError: the function failed, or did not return what it must.
     """
     request_data: Columns = batch.request_data or {}
-    missing = {name for t in transforms for name in t.request_data if name not in request_data}
-    if missing and batch.n_rows:
-        raise RequestDataNotFoundInEntityRowsException(missing)
+    if len(request_data) < len(batch.plan.request_data) and batch.n_rows:
+        raise RequestDataNotFoundInEntityRowsException(set(batch.plan.request_data) - set(request_data))
     for transform in transforms:
         result = _timed(transform, _inputs(batch, transform, request_data), batch.n_rows) if batch.n_rows else {}
         _store_outputs(batch, transform, result)
@@ -88,6 +90,8 @@ def _inputs(batch: Batch, transform: Transform, request_data: Columns) -> Column
 
 
 def _given(name: str, values: list[Any]) -> list[Any]:
+    if PLAIN.issuperset(map(type, values)):
+        return values.copy()
     try:
         return [_as_stored(value) for value in values]
     except DecodeError as exc:
@@ -123,12 +127,14 @@ def _call(transform: Transform, columns: Columns, n_rows: int) -> Mapping[str, A
         if not isinstance(result, Mapping):
             raise TypeError(f"the function must return a dict, it returned {type(result).__name__}")
         return result
-    except Exception as exc:  # the function is the user's: it may raise anything
+    except (Exception, SystemExit) as exc:  # the function is the user's: it may raise anything, but not end a server
         raise TransformError(f"on-demand feature view {transform.view.name}: {type(exc).__name__}: {exc}") from exc
 
 
 def _call_pandas(transform: Transform, columns: Columns) -> Mapping[str, Any]:
     result = transform.function(_frame(columns))
+    if not hasattr(result, "columns"):
+        raise TypeError(f"the function must return a DataFrame, it returned {type(result).__name__}")
     return {str(name): result[name].tolist() for name in result.columns}
 
 
@@ -148,28 +154,43 @@ def _frame(columns: Columns) -> Any:
 def _call_singleton(transform: Transform, columns: Columns, n_rows: int) -> Mapping[str, Any]:
     """Call the function once per row, with scalars."""
     rows = [transform.function({name: values[row] for name, values in columns.items()}) for row in range(n_rows)]
-    return {name: [row[name] for row in rows] for name, _, _ in transform.outputs}
+    return {name: [_cell(row, name) for row in rows] for name, _, _ in transform.outputs}
+
+
+def _cell(row: Any, name: str) -> Any:
+    if isinstance(row, Mapping) and name in row:
+        return row[name]
+    found = sorted(map(str, row)) if isinstance(row, Mapping) else type(row).__name__
+    raise TypeError(f"the function must return a dict with {name}, it returned {found}")
 
 
 def _store_outputs(batch: Batch, transform: Transform, result: Mapping[str, Any]) -> None:
     for name, output, value_type in transform.outputs:
-        place = f"on-demand feature view {transform.view.name}, output {name}"
-        values = _output(result, name, place) if batch.n_rows else []
-        if len(values) != batch.n_rows:
-            raise TransformError(f"{place} has {len(values)} values for {batch.n_rows} rows")
+        values = result.get(name) if batch.n_rows else []
+        if type(values) is not list or len(values) != batch.n_rows:
+            values = _output(transform, result, name, batch.n_rows)
         try:
             batch.set_computed(output, encode_column(values, value_type, name))
         except (TypeError, ValueError) as exc:
-            raise TransformError(f"{place}: {exc}") from exc
+            raise TransformError(f"{_place(transform, name)}: {exc}") from exc
 
 
-def _output(result: Mapping[str, Any], name: str, place: str) -> list[Any]:
+def _place(transform: Transform, output: str) -> str:
+    return f"on-demand feature view {transform.view.name}, output {output}"
+
+
+def _output(transform: Transform, result: Mapping[str, Any], name: str, n_rows: int) -> list[Any]:
+    """Return the values of an output as a list. Raises TransformError if they are none, or not one per row."""
+    place = _place(transform, name)
     if name not in result:
         raise TransformError(f"{place} is missing; the function returned {sorted(map(str, result))}")
     values = result[name]
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
         raise TransformError(f"{place} must have one value per row, it is {type(values).__name__} {values!r:.40}")
-    return list(values)
+    found = list(values)
+    if len(found) != n_rows:
+        raise TransformError(f"{place} has {len(found)} values for {n_rows} rows")
+    return found
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------

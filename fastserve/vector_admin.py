@@ -56,14 +56,19 @@ class VectorsMixin:
         raise NotImplementedError
 
     def precompute_feature_service(
-        self, name: str | None = None, batch_size: int = 1000, *, ahead: bool = False, progress: Progress | None = None
+        self,
+        feature_service_name: str | None = None,
+        batch_size: int = 1000,
+        *,
+        ahead: bool = False,
+        progress: Progress | None = None,
     ) -> int:
         """Build the precomputed vectors of a feature service anew, for all entities that are stored.
 
         Reads go on with the old vectors until all new ones are there.
 
         Args:
-            name: any service; by default all that have `precompute_online=True`, one after the other.
+            feature_service_name: any service; by default all that have `precompute_online=True`, one after the other.
             batch_size: how many entities are read at a time.
             ahead: also for the repository's Python files, which are about to be applied, so that the service can be
                 read before and after that.
@@ -79,6 +84,7 @@ class VectorsMixin:
         """
         self.refresh_registry()
         snapshot = self._current_snapshot()
+        name = feature_service_name
         services = [snapshot.get_feature_service(name)] if name is not None else _precomputed(snapshot)
         told = progress or default_progress()
         planned = self._planned() if ahead else None

@@ -150,7 +150,10 @@ def known_rows(store: FeatureStore) -> Json:
 
 
 def keys_in_file(view: FeatureView) -> Json:
-    table = pd.read_parquet(view.batch_source.path)
+    return keys_in_table(view, pd.read_parquet(view.batch_source.path))
+
+
+def keys_in_table(view: FeatureView, table: pd.DataFrame) -> Json:
     columns = {name: table[name] for name in view.join_keys}
     return {
         name: tag([v.to_pydatetime() if isinstance(v, pd.Timestamp) else v for v in column.tolist()])

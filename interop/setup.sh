@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 FEAST_VENV=.venv-feast
-FEAST=('feast[redis]==0.67.0' 'sqlalchemy>=2' 'psycopg[binary]>=3.1')    # the latter two for SQL registries
+# The latter for SQL registries and the templates `postgres` and `ray`.
+FEAST=('feast[redis]==0.67.0' 'sqlalchemy>=2' 'psycopg[binary,pool]>=3.1' "ray>=2.47; python_version < '3.14'")
 WHEELS=build/interop
 
 make_wheel() {

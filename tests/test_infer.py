@@ -113,6 +113,14 @@ def test_views_of_every_kind_and_push_sources(tmp_path: Path) -> None:
     assert push.timestamp_field == ""
 
 
+def test_keys_of_label_views_are_text_as_feast_stores_them(tmp_path: Path) -> None:
+    write(tmp_path, e=pa.int64(), g=pa.int64(), t=TIME, f=pa.int64())
+    entities = [Entity(name="e"), Entity(name="g", value_type=ValueType.INT32)]
+    schema = [Field(name="f", dtype=Int64)]
+    view = only_view(tmp_path, LabelView(name="v", entities=entities, schema=schema, source=source()))
+    assert {column.name: column.dtype for column in view.entity_columns} == {"e": String, "g": types.Int32}
+
+
 def test_a_folder_of_files(tmp_path: Path) -> None:
     write(tmp_path, "parts/day=1/x.parquet", e=pa.int64(), t=TIME)
     view = only_view(tmp_path, FeatureView(name="v", source=source(path="parts", timestamp_field="t")))

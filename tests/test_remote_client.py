@@ -9,6 +9,8 @@ import pytest
 
 from fastserve import FeatureStore
 from fastserve.model import FeatureService
+from fastserve.registry import schema_pb2 as pb
+from fastserve.registry.snapshot import build_snapshot
 from fastserve.remote_client import KnownHere
 from fastserve.types import ValueType
 from tests import goldens
@@ -38,6 +40,22 @@ def test_types_of_references(known: KnownHere) -> None:
     }
     assert (types["customer_id"], types["account_id"]) == (ValueType.STRING, ValueType.INT64)
     assert known.column_types(features, True)["customer_profile__age"] == ValueType.INT32
+
+
+def test_a_join_key_of_several_types_has_that_of_the_views_asked_for(store: FeatureStore) -> None:
+    message = pb.Registry()
+    message.CopyFrom(store._current_snapshot().message)
+    (view,) = (view for view in message.feature_views if view.spec.name == "txn_7d")
+    view.spec.entity_columns[0].value_type = pb.ValueType.INT64
+    known = KnownHere(lambda: build_snapshot(message, store.project, None))
+
+    def key_type(*features: str) -> int | None:
+        return known.column_types(features, False).get("customer_id")
+
+    assert key_type("txn_7d:avg_amount") == ValueType.INT64
+    assert key_type("customer_profile:age") == ValueType.STRING
+    assert key_type("customer_profile:age", "txn_7d:avg_amount") is None
+    assert key_type("risk_py:flag") is None
 
 
 @pytest.mark.parametrize("service", ["transfer_svc", FeatureService("transfer_svc", ())], ids=["name", "object"])

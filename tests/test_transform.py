@@ -378,6 +378,7 @@ PLACE = "on-demand feature view od"
         ("return {'y': [1 / 0]}", f"{PLACE}: ZeroDivisionError: division by zero"),
         ("return {'y': inputs['nothing']}", f"{PLACE}: KeyError: 'nothing'"),
         ("raise LookupError('gone')", f"{PLACE}: LookupError: gone"),
+        ("raise SystemExit(3)", f"{PLACE}: SystemExit: 3"),
     ],
 )
 def test_wrong_results(body: str, text: str) -> None:
@@ -389,8 +390,8 @@ def test_wrong_results(body: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ("return None", f"{PLACE}: TypeError"),
-        ("return {'z': 1.0}", f"{PLACE}: KeyError: 'y'"),
+        ("return None", f"{PLACE}: TypeError: the function must return a dict with y, it returned NoneType"),
+        ("return {'z': 1.0}", f"{PLACE}: TypeError: the function must return a dict with y, it returned ['z']"),
         ("return {'y': 1 / (inputs['amount'] - 3)}", f"{PLACE}: ZeroDivisionError"),
         ("return {'y': 'text'}", f"{PLACE}, output y: y, row 0"),
     ],
@@ -404,9 +405,9 @@ def test_wrong_results_of_singletons(body: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ("return inputs['amount']", f"{PLACE}: "),
-        ("return {'y': [1.0, 2.0]}", f"{PLACE}: "),
-        ("return None", f"{PLACE}: "),
+        ("return inputs['amount']", f"{PLACE}: TypeError: the function must return a DataFrame, it returned Series"),
+        ("return {'y': [1.0, 2.0]}", f"{PLACE}: TypeError: the function must return a DataFrame, it returned dict"),
+        ("return None", f"{PLACE}: TypeError: the function must return a DataFrame, it returned NoneType"),
         ("return inputs[['amount']]", f"{PLACE}, output y is missing; the function returned ['amount']"),
         ("return pd.DataFrame({'y': [1.0]})", f"{PLACE}, output y has 1 values for 2 rows"),
         ("return pd.DataFrame([[1.0, 2.0]] * 2, columns=['y', 'y'])", f"{PLACE}: "),

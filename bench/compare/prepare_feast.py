@@ -1,9 +1,9 @@
 """Runs in Feast's environment: writes the data, applies the repository and materializes it to Redis, all with Feast.
 
-prepare_feast.py FOLDER REDIS_PORT ENTITIES [vectors|empty]
+prepare_feast.py FOLDER REDIS_PORT ENTITIES [vectors|on_demand|empty]
 
 With `vectors` also a service of all features, whose vectors it builds; then it prints the seconds that this took. With
-`empty` nothing is materialized. REDIS_PORT may name a database too: 6379,db=1.
+`on_demand` also an on-demand view. With `empty` nothing is materialized. REDIS_PORT may name a database too: 6379,db=1.
 """
 
 import random
@@ -58,6 +58,10 @@ def main() -> None:
     if "empty" in sys.argv:
         return
     store.materialize(datetime(2025, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
+    if "on_demand" in sys.argv:
+        from on_demand import spending
+
+        store.apply([spending])
     if "vectors" in sys.argv:
         store.apply(SERVICE)
         start = time.perf_counter()

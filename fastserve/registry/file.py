@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 from fastserve.errors import RegistryError, RegistryNotFoundError
 from fastserve.registry import lock
 from fastserve.registry import schema_pb2 as pb
+from fastserve.registry.damage import parse_registry
 from fastserve.registry.lists import add_project, content, remove_project
 from fastserve.registry.snapshot import Snapshot, build_snapshot
 
@@ -42,6 +43,17 @@ class FileMark(NamedTuple):
     modified_ns: int
     size: int
     inode: int
+
+
+class _Found(NamedTuple):
+    """What was read. Args: damaged: see `parse_registry`; mark: None if there is no file yet."""
+
+    message: pb.Registry
+    damaged: bytes
+    mark: FileMark | None
+
+    def serialized(self) -> bytes:
+        return self.message.SerializeToString() + self.damaged
 
 
 class FileRegistry:
@@ -83,8 +95,8 @@ class FileRegistry:
         Raises:
             RegistryError: there is no file, it cannot be read, or it is not a registry.
         """
-        message, mark = self._read_patiently()
-        return build_snapshot(message, self.project, mark)
+        found = self._read_patiently()
+        return build_snapshot(found.message, self.project, found.mark)
 
     def update(self, edit: Callable[[pb.Registry], None], *, create: bool = False) -> Snapshot:
         """Change the registry: run `edit` on its newest state and write the result, as a whole or not at all.
@@ -105,7 +117,8 @@ class FileRegistry:
         """
         with self._locked(make_folder=create):
             for _ in range(ATTEMPTS):
-                message, mark = self._start(create)
+                found = self._start(create)
+                message, _, mark = found
                 before = content(message)
                 edit(message)
                 if mark is not None and content(message) == before:
@@ -114,7 +127,7 @@ class FileRegistry:
                 _stamp(message)
                 # Built before it is written: a state that cannot be read again must not become the registry.
                 snapshot = build_snapshot(message, self.project, mark)
-                written = self._replace(message.SerializeToString(), mark)
+                written = self._replace(found.serialized(), mark)
                 if written is not None:
                     return replace(snapshot, mark=written)
         raise RegistryError(f"registry {self.path} is being changed by others all the time; try again later")
@@ -127,11 +140,11 @@ class FileRegistry:
         if not os.path.exists(self.path):
             return
         with self._locked():
-            message, _ = self._read_patiently()
-            remove_project(message, self.project)
-            if message.projects:
-                _stamp(message)
-                self._replace(message.SerializeToString(), self.mark())
+            found = self._read_patiently()
+            remove_project(found.message, self.project)
+            if found.message.projects:
+                _stamp(found.message)
+                self._replace(found.serialized(), self.mark())
             else:
                 with self._writing():
                     os.unlink(self._real_path)
@@ -159,10 +172,10 @@ class FileRegistry:
         except OSError as exc:
             raise RegistryError(f"registry {self.path} cannot be written: {exc.strerror or exc}") from exc
 
-    def _start(self, create: bool) -> tuple[pb.Registry, FileMark | None]:
-        """Return what an edit starts from, and its mark: None if there is no file yet."""
+    def _start(self, create: bool) -> _Found:
+        """Return what an edit starts from."""
         if create and not os.path.exists(self.path):
-            return pb.Registry(registry_schema_version="1"), None
+            return _Found(pb.Registry(registry_schema_version="1"), b"", None)
         return self._read_patiently()
 
     def _replace(self, data: bytes, mark: FileMark | None) -> FileMark | None:
@@ -183,7 +196,7 @@ class FileRegistry:
         except FileNotFoundError:
             return None
 
-    def _read_patiently(self) -> tuple[pb.Registry, FileMark]:
+    def _read_patiently(self) -> _Found:
         for attempt in range(1, ATTEMPTS + 1):
             found = self._read(patient=attempt < ATTEMPTS)
             if found is not None:
@@ -195,8 +208,8 @@ class FileRegistry:
             "apply`, or put a copy back"
         )
 
-    def _read(self, patient: bool) -> tuple[pb.Registry, FileMark] | None:
-        """Return the registry and its mark, or None when another attempt may have better luck."""
+    def _read(self, patient: bool) -> _Found | None:
+        """Return the registry, or None when another attempt may have better luck."""
         try:
             with open(self.path, "rb") as file:
                 before = _mark(os.fstat(file.fileno()))
@@ -206,8 +219,7 @@ class FileRegistry:
             raise self._unreadable(exc) from exc
         if before != after or (patient and _is_fresh(after)):
             return None
-        message = _parse(data)
-        return None if message is None else (message, after)
+        return _parse(data, after)
 
     def _unreadable(self, exc: OSError) -> RegistryError:
         if isinstance(exc, FileNotFoundError):
@@ -226,13 +238,13 @@ def _is_fresh(mark: FileMark) -> bool:
     return 0 <= time.time_ns() - mark.modified_ns < PAUSE_SECONDS * 1e9
 
 
-def _parse(data: bytes) -> pb.Registry | None:
+def _parse(data: bytes, mark: FileMark) -> _Found | None:
     try:
-        message = pb.Registry.FromString(data)
+        message, damaged = parse_registry(data)
     except DecodeError:
         return None
     # An empty file, and most other files too, are a message without a field that we know.
-    return message if message.ListFields() else None
+    return _Found(message, damaged, mark) if message.ListFields() else None
 
 
 def _stamp(message: pb.Registry) -> None:
