@@ -21,7 +21,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 from feast import FeatureStore
@@ -39,8 +38,8 @@ ANSWERS = {
 }
 """To what `feast init` asks. The upload to PostgreSQL is refused: Feast's fails at the columns that hold dicts."""
 
-BY_HAND = {"ray", "ray_rag"}
-"""Loaded with `write_to_online_store`: for `materialize` they need a Ray cluster, and a model from the network."""
+BY_HAND = {"ray"}
+"""Loaded with `write_to_online_store`: for `materialize` it needs a Ray cluster."""
 
 RANDOM = "embedding"
 """In the names of features that are different each time."""
@@ -111,16 +110,8 @@ def write_rows(store: FeatureStore) -> None:
 
 
 def rows_of(view: Any) -> pd.DataFrame:
-    """Return the rows of a view's source; of the one whose function needs a model, what that could return."""
-    path = getattr(view.batch_source, "path", "") or "data/rows.parquet"  # PostgreSQL's has none
-    table = pd.read_parquet(path)
-    if view.name == "document_embeddings":
-        keys = "movie_" + table["id"].astype(str)
-        vectors = np.random.default_rng(1).random((len(table), 8), dtype=np.float32).tolist()
-        table = table.assign(document_id=keys, document_id_pk=keys, embedding=vectors, embedding_model="none")
-        names = {"Name": "movie_name", "Director": "movie_director", "Genres": "movie_genres"}
-        table = table.rename(columns={**names, "RatingValue": "movie_rating"})
-    return table
+    """Return the rows of a view's source."""
+    return pd.read_parquet(getattr(view.batch_source, "path", "") or "data/rows.parquet")  # PostgreSQL's has no path
 
 
 def command(*words: str) -> None:
