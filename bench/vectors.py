@@ -17,7 +17,7 @@ __all__ = ["SERVICE", "loaded", "vectors"]
 
 SIZES = {1: 2000, 10: 1000, 100: 200, 500: 60}  # entities of a request -> calls of fastserve in one round
 FEAST_SHARE = 20  # Feast makes a twentieth of the calls: it takes longer
-SUBJECTS = ("floor", "packed", "numpy", "blobs_floor", "blobs", "feast")
+SUBJECTS = ("floor", "packed", "numpy", "views", "blobs_floor", "blobs", "feast")
 DATABASES = {"feast": 0, "packed": 1}
 SERVICE = "everything"  # the one that is precomputed, in compare/repo
 
@@ -30,7 +30,7 @@ def vectors(feast: str, stored: int, rounds: int) -> dict[str, Any]:
         stored: how many entities there are.
     Returns:
         reads: entities of a request -> subject -> median seconds of a call, wall and CPU; build: seconds by subject for
-        all entities; memory: bytes of an entity in Redis by subject.
+        all entities; memory: bytes of an entity in Redis, hash and vector, by subject; and of the hash alone.
     """
     import tempfile
 
@@ -42,7 +42,7 @@ def vectors(feast: str, stored: int, rounds: int) -> dict[str, Any]:
         results = {
             "stored": stored,
             "build": {"feast": feast_build, "fastserve": build},
-            "memory": {name: bytes_per_entity(port, number) for name, number in DATABASES.items()},
+            "memory": memory(port),
             "reads": {entities: reads(subjects, stored, rounds, entities) for entities in SIZES},
         }
         for one in subjects:
@@ -50,7 +50,7 @@ def vectors(feast: str, stored: int, rounds: int) -> dict[str, Any]:
     print(
         f"build of {stored} vectors: Feast {feast_build:.2f} s, fastserve {build:.3f} s ({feast_build / build:.0f} x)"
     )
-    print("bytes of an entity:", results["memory"])
+    print("bytes of an entity:", results["memory"], f"({results['memory']['packed'] / results['memory']['feast']:.2f})")
     return results
 
 
@@ -66,7 +66,7 @@ def loaded(feast: str, folder: Path, port: int, stored: int) -> tuple[dict[str, 
 
 def subject(feast: str, name: str, places: dict[str, Path]) -> Subject:
     python = feast if name == "feast" else sys.executable
-    place = "packed" if name in ("floor", "packed", "numpy") else "feast"
+    place = "packed" if name in ("floor", "packed", "numpy", "views") else "feast"
     return Subject(python, "vector_worker.py", name, places[place], CORES[0])
 
 
@@ -98,8 +98,8 @@ def reads(subjects: list[Subject], stored: int, rounds: int, entities: int) -> d
             taken[one.name].append(
                 one.measure(keys=keys, calls=max(calls // FEAST_SHARE, 2) if one.name == "feast" else calls)
             )
-    for ours, blobs, theirs in zip(taken["packed"], taken["blobs"], taken["feast"], strict=True):
-        assert ours["digest"] == blobs["digest"] == theirs["digest"], f"answers differ at {entities} entities"
+    for answers in zip(*(taken[name] for name in ("packed", "views", "blobs", "feast")), strict=True):
+        assert len({answer["digest"] for answer in answers}) == 1, f"answers differ at {entities} entities"
     found = {
         name: {kind: statistics.median(each[kind] for each in rows) for kind in ("wall", "cpu")}
         for name, rows in taken.items()
@@ -122,8 +122,14 @@ def report_line(entities: int, wall: dict[str, float]) -> str:
     )
 
 
-def bytes_per_entity(port: int, database: int) -> float:
-    """Return what Redis takes for an entity on average, its hash and its vector, as MEMORY USAGE says."""
+def memory(port: int) -> dict[str, float]:
+    """Return the bytes of an entity, by what is kept of it."""
+    packed, feast = (bytes_per_entity(port, DATABASES[name]) for name in ("packed", "feast"))
+    return {"hash": packed[0], "packed": sum(packed), "feast": sum(feast)}
+
+
+def bytes_per_entity(port: int, database: int) -> tuple[float, float]:
+    """Return what Redis takes for an entity on average, as MEMORY USAGE says: its hash, and its packed vector."""
     with socket.create_connection(("127.0.0.1", port)) as sock, sock.makefile("rb") as replies:
 
         def call(*words: bytes) -> Any:
@@ -131,9 +137,13 @@ def bytes_per_entity(port: int, database: int) -> float:
             return reply(replies)
 
         call(b"SELECT", b"%d" % database)
-        keys = [key for key in call(b"KEYS", b"*") if b"customer_id" in key]
-        entities = sum(not key.startswith(b"fsv:") for key in keys)
-        return float(sum(call(b"MEMORY", b"USAGE", key, b"SAMPLES", b"0") for key in keys) / entities)
+        taken, hashes = {False: 0, True: 0}, 0
+        for key in call(b"KEYS", b"*"):
+            if b"customer_id" in key:
+                is_vector = key.startswith(b"fsv:")
+                taken[is_vector] += call(b"MEMORY", b"USAGE", key, b"SAMPLES", b"0")
+                hashes += not is_vector
+        return taken[False] / hashes, taken[True] / hashes
 
 
 def reply(replies: Any) -> Any:

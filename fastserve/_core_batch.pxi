@@ -30,6 +30,7 @@ cdef struct GroupState:
     const VectorPlace* places   # of packed vectors: where each field is, else NULL
     int32_t n_segments
     Py_ssize_t* segments        # where each one of each entity begins in the replies, view by view; 0: nowhere
+    Py_ssize_t n_looked         # entities whose vectors were looked at
     int32_t* entity_of_row      # NULL: row i is entity i; entity-less groups have every row at entity 0
     bint constant
 
@@ -282,6 +283,7 @@ cdef class Batch:
         self.scan_group = self.scan_entity = self.filled_cells = self.scanned = self.fields_left = 0
         self.replies.size = 0
         self.refusal = self.shown = None
+        forget_looks(self)
         self.clear_cells()
         self.skip_finished_groups()
 
@@ -345,6 +347,8 @@ cdef class Batch:
         else:    # where it is; offsets are as if it were copied already
             done = self.scan(data - before, before + n, until, keep_errors)
             self.replies.put(data, self.scanned - before if done else n)
+        if not done and self.plan.has_vectors:
+            look_ahead(self)
         return self.scanned - before if done else -1
 
     cdef bint scan(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t until, bint keep_errors) except -1:
@@ -494,10 +498,9 @@ cdef class Batch:
         cdef Py_ssize_t g
         cdef list missing = []
         for g in range(self.n_groups):
-            if self.states[g].places is not NULL:
-                unpack_group(self, g, missing)
-            elif (<KeyGroup>self.plan.groups[g]).feast is not None:
-                FeastReader(self, g).read_all(g, missing)
+            look_at_vectors(self, g, self.states[g].n_entities)
+            find_missing(self, g, missing)
+        forget_looks(self)
         return missing
 
     # --- answer side ---

@@ -73,23 +73,37 @@ cdef list python_column(Batch batch, Slot slot, Py_ssize_t* row):
     cdef Py_ssize_t i
     cdef const GroupState* state
     cdef const Cell* cell
+    cdef Text[SHARED_TEXTS] texts
     cdef list result
     if slot.group < 0:
         return computed_column(batch.computed[slot.name], value_type, row)
     if is_packed(batch, slot):
         return packed_column(batch, slot, row)
     state = &batch.states[slot.group]
+    if value_type == STRING:
+        memset(texts, 0, sizeof(texts))
     result = PyList_New(batch.n_rows)
     for i in range(batch.n_rows):
         row[0] = i
         cell = batch.cell_at(state, i, slot.field)
         if cell.size <= 0 or (withhold and batch.is_expired(slot, i)):
             value = None
+        elif value_type == STRING:
+            value = text_value(texts, batch.replies.data + cell.offset, cell.size)
         else:
             value = value_of(batch.replies.data + cell.offset, cell.size, value_type)
         Py_INCREF(value)
         PyList_SET_ITEM(result, i, value)
     return result
+
+
+cdef inline object text_value(Text* texts, const uint8_t* p, Py_ssize_t n):
+    """Do what `value_of` does for a column of texts."""
+    cdef Cursor c
+    if n >= 2 and p[0] == (STRING << 3 | 2) and p[1] < 0x80 and p[1] == n - 2:
+        c = Cursor(p, p + 2, p + n)
+        return shared_text(texts, &c)
+    return value_of(p, n, STRING)
 
 
 cdef list computed_column(list values, uint32_t value_type, Py_ssize_t* row):

@@ -43,16 +43,17 @@ cdef class FeastReader:
     def __dealloc__(self):
         PyMem_Free(self.other_fields)
 
-    cdef int read_all(self, Py_ssize_t g, list missing) except -1:
+    cdef int read_until(self, Py_ssize_t until) except -1:
+        """Read the vectors that were not read yet, up to that of an entity."""
         cdef Py_ssize_t entity
-        for entity in range(self.state.n_entities):
+        for entity in range(self.state.n_looked, until):
             self.cells = &self.batch.cells[self.state.first_value + entity * self.state.n_values]
-            if not self.has_vector(entity):
-                missing.append((g, entity))
+            self.read_vector(entity)
+            self.state.n_looked = entity + 1
         return 0
 
-    cdef bint has_vector(self, Py_ssize_t entity) except -1:
-        """Read an entity's vector; False if there is none."""
+    cdef int read_vector(self, Py_ssize_t entity) except -1:
+        """Read an entity's vector, if there is one."""
         cdef const Cell* cell = &self.batch.cells[self.state.first_cell + entity]
         cdef Py_ssize_t i
         cdef const uint8_t* p
@@ -61,7 +62,7 @@ cdef class FeastReader:
         for i in range(self.state.n_values):
             self.cells[i].size = -1
         if cell.size <= 0:
-            return False
+            return 0
         p = self.batch.replies.data + cell.offset
         c = Cursor(p, p, p + cell.size)
         try:
@@ -71,7 +72,7 @@ cdef class FeastReader:
             self.read(&m.body)
         except (DecodeError, VectorStaleError) as exc:
             raise self.located(exc, entity) from None
-        return True
+        return 0
 
     cdef object located(self, exc, Py_ssize_t entity):
         return vector_error(exc, self.group, self.batch.key_bytes(self.state.first_key + entity))

@@ -1,11 +1,12 @@
 # Two packed vectors of one entity (see _core_layout.pxi) -> one. The script of stores/redis_vectors.py does the same.
 #
 #   merge      of each segment the one with the later event time stays. At an equal time the source decides:
-#              0  made of a written row: what is stored stays, as in the hash
+#              0  made of a written row: what is stored stays, as in the hash. If that is another row, it has to be built
+#                 from the hash: of two writers with rows of one time, the second to write may be the first to merge
 #              1  read from the hash: it is taken unless it lacks more fields, for at one event time fields are only added
 #              2  read from a hash whose rows are overwritten whatever their time: it is taken in any case, older or not
 #   lacking    with source 0, a vector that has to be built from the hash: the segment that stays has absent fields, which
-#              the hash may have; or there was no vector, so that other segments may be missing
+#              the hash may have, or is of another row; or there was no vector, so that other segments may be missing
 #
 # What is stored but no vector of the layout is replaced as a whole.
 
@@ -58,6 +59,10 @@ cdef inline Span segment_span(Span vector, VectorLayout layout, Py_ssize_t i) no
     return Span(vector.data + start, fixed32(vector.data + VECTOR_HEAD + 4 * i) - start)
 
 
+cdef inline bint same_bytes(Span one, Span other) noexcept:
+    return one.size == other.size and memcmp(one.data, other.data, one.size) == 0
+
+
 @cython.final
 cdef class Merge:
     """A vector that is put together of the segments of two."""
@@ -65,7 +70,7 @@ cdef class Merge:
     cdef VectorLayout layout
     cdef Sink out
     cdef int source
-    cdef bint lacks               # some segment that was given, or what stays in its place, has absent fields
+    cdef bint lacks               # some segment that was given, or what stays in its place, is not all that the hash has
 
     def __cinit__(self, VectorLayout layout, int source):
         self.layout, self.source = layout, source
@@ -95,7 +100,7 @@ cdef class Merge:
             return True
         if new_time < old_time:
             return False
-        self.lacks |= self.absent(stored, i) > 0
+        self.lacks |= self.absent(stored, i) > 0 or not same_bytes(new, old)
         return self.source == 1 and lacks <= self.absent(stored, i)
 
     cdef int absent(self, Span vector, Py_ssize_t i) noexcept:

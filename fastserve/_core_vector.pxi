@@ -11,8 +11,9 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    KEYS_PER_MGET = 4096
-    BYTES_PER_MGET = 1 << 20
+    # Redis reads 16 KB of commands at a time and answers these before it reads on. So there are vectors to look at while it
+    # works for the others; and it serves nobody else during one command.
+    BYTES_PER_MGET = 1 << 13
 
 
 cdef int expect_vectors(Batch batch, KeyGroup group, GroupState* state) except -1:
@@ -21,7 +22,7 @@ cdef int expect_vectors(Batch batch, KeyGroup group, GroupState* state) except -
     size += state.n_entities * (PyBytes_GET_SIZE(group.vector_prefix) + 16)
     state.places = group.places
     state.n_segments = <int32_t>group.vector.n_segments
-    state.keys_per_command = min(KEYS_PER_MGET, max(1, BYTES_PER_MGET * state.n_entities // max(size, 1)))
+    state.keys_per_command = max(1, BYTES_PER_MGET * state.n_entities // max(size, 1))
     return 0
 
 
@@ -46,28 +47,75 @@ cdef Py_ssize_t put_mget(Sink out, Batch batch, KeyGroup group, const GroupState
 
 # --- looking at vectors ----------------------------------------------------------------------------------------------
 
-cdef int unpack_group(Batch batch, Py_ssize_t g, list missing) except -1:
+cdef int look_ahead(Batch batch) except -1:
+    """Look at the vectors that have come while others are on their way. What is wrong with one, `unpack_vectors` tells."""
+    cdef GroupState* state
+    if batch.scan_group == batch.n_groups:
+        return 0
+    state = &batch.states[batch.scan_group]
+    try:
+        look_at_vectors(batch, batch.scan_group, (batch.filled_cells - state.first_cell) // state.n_fields)
+    except (DecodeError, VectorStaleError, VectorVersionError):
+        pass
+    return 0
+
+
+cdef int look_at_vectors(Batch batch, Py_ssize_t g, Py_ssize_t until) except -1:
+    """Look at the vectors of a group up to those of an entity; of another group there is nothing to look at."""
+    if batch.states[g].places is not NULL:
+        return unpack_group(batch, g, until)
+    if (<KeyGroup>batch.plan.groups[g]).feast is not None:
+        return FeastReader(batch, g).read_until(until)
+    return 0
+
+
+cdef void forget_looks(Batch batch) noexcept:
+    cdef Py_ssize_t g
+    for g in range(batch.n_groups):
+        batch.states[g].n_looked = 0
+
+
+cdef int find_missing(Batch batch, Py_ssize_t g, list missing) except -1:
+    """Append (group, entity) of the vectors that are not there."""
+    cdef const GroupState* state = &batch.states[g]
+    cdef Py_ssize_t entity
+    # No vector has no bytes, and Feast's reader takes such a one for none.
+    cdef Py_ssize_t least = 0 if state.places is not NULL else 1
+    if not (<KeyGroup>batch.plan.groups[g]).vector_format:
+        return 0
+    for entity in range(state.n_entities):
+        if batch.cells[state.first_cell + entity].size < least:
+            missing.append((g, entity))
+    return 0
+
+
+cdef int unpack_group(Batch batch, Py_ssize_t g, Py_ssize_t until) except -1:
     """Note where the segments of a group's vectors begin."""
     cdef KeyGroup group = <KeyGroup>batch.plan.groups[g]
     cdef GroupState* state = &batch.states[g]
     cdef Py_ssize_t entity
     cdef const Cell* cell
     cdef Cursor c
+    if state.n_looked == 0:
+        clear_segments(state)
+    for entity in range(state.n_looked, until):
+        cell = &batch.cells[state.first_cell + entity]
+        if cell.size >= 0:
+            c.start = c.at = batch.replies.data + cell.offset
+            c.end = c.start + cell.size
+            try:
+                note_segments(&c, group.vector, state.segments + entity, state.n_entities, cell.offset)
+            except (DecodeError, VectorStaleError, VectorVersionError) as exc:
+                raise vector_error(exc, group, batch.key_bytes(state.first_key + entity)) from None
+        state.n_looked = entity + 1
+    return 0
+
+
+cdef int clear_segments(GroupState* state) except -1:
     PyMem_Free(state.segments)
     state.segments = <Py_ssize_t*>PyMem_Calloc(state.n_entities * state.n_segments + 1, sizeof(Py_ssize_t))
     if state.segments is NULL:
         raise MemoryError
-    for entity in range(state.n_entities):
-        cell = &batch.cells[state.first_cell + entity]
-        if cell.size < 0:
-            missing.append((g, entity))
-            continue
-        c.start = c.at = batch.replies.data + cell.offset
-        c.end = c.start + cell.size
-        try:
-            note_segments(&c, group.vector, state.segments + entity, state.n_entities, cell.offset)
-        except (DecodeError, VectorStaleError, VectorVersionError) as exc:
-            raise vector_error(exc, group, batch.key_bytes(state.first_key + entity)) from None
     return 0
 
 
@@ -233,7 +281,10 @@ cdef bint load_packed(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, Member*
 
 
 cdef enum:
-    SHARED_TEXTS = 32
+    SHARED_TEXTS = 128
+    ROWS_OF_BITS = 64         # as many as a number has bits
+
+cdef uint64_t ALL_BITS = 0xFFFFFFFFFFFFFFFF
 
 
 cdef struct Text:             # a text of the column at work, which its list keeps alive
@@ -248,12 +299,24 @@ cdef inline object shared_text(Text* texts, const Cursor* c):
     cdef Text* known
     if size == 0:
         return ""
-    known = &texts[(size + 7 * c.at[0] + 3 * c.at[size // 2] + c.at[size - 1]) & (SHARED_TEXTS - 1)]
+    known = &texts[place_of_text(c.at, size)]
     if known.size == size and memcmp(known.data, c.at, size) == 0:
         return <object>known.text
     text = text_of(c)
     known[0] = Text(c.at, size, <PyObject*>text)
     return text
+
+
+cdef inline Py_ssize_t place_of_text(const uint8_t* p, Py_ssize_t size) noexcept:
+    """Which of SHARED_TEXTS places a text has. It depends on both ends: much alike are `segment 1` and `segment 2`."""
+    cdef uint64_t mixed = size
+    if size >= 8:
+        mixed += fixed64(p) * <uint64_t>0x9E3779B97F4A7C15 ^ fixed64(p + size - 8)
+    elif size >= 4:
+        mixed += fixed32(p) * <uint64_t>0x9E3779B97F4A7C15 ^ fixed32(p + size - 4)
+    else:
+        mixed += p[0] ^ p[size // 2] << 8 ^ p[size - 1] << 16
+    return <Py_ssize_t>(mixed * <uint64_t>0x9E3779B97F4A7C15 >> 57)
 
 
 cdef list packed_column(Batch batch, Slot slot, Py_ssize_t* row):
@@ -342,36 +405,66 @@ cdef Py_ssize_t gather_fixed(
     """Do what `fill_fixed` does; the ttl does not matter."""
     cdef const GroupState* state = &batch.states[slot.group]
     cdef const VectorPlace* place = &state.places[slot.field]
-    # A width that the compiler knows makes a copy one instruction.
-    if place.width == 4:
-        return gather(batch, state, place, start, stop, values, valid, 4)
-    if place.width == 1:
-        return gather(batch, state, place, start, stop, values, valid, 1)
+    cdef Walk walk = walk_of(batch, state, place.segment)
+    cdef Py_ssize_t n, row = start, nulls = 0
+    cdef uint8_t* at
+    cdef uint64_t bits
     if place.member == UNIX_TIMESTAMP:
         check_seconds(batch, slot, start, stop)
-    return gather(batch, state, place, start, stop, values, valid, 8)
+    while row < stop:
+        n = min(<Py_ssize_t>ROWS_OF_BITS, stop - row)
+        at = values + row * place.width
+        # A width that the compiler knows makes a copy one instruction.
+        if place.width == 8:
+            bits = gather_block(walk, place, row, n, at, 8)
+        elif place.width == 4:
+            bits = gather_block(walk, place, row, n, at, 4)
+        else:
+            bits = gather_block(walk, place, row, n, at, 1)
+        if bits != ALL_BITS >> (ROWS_OF_BITS - n):
+            nulls += clear_nulls(bits, n, at, place.width)
+        put_bits(valid, row, bits, n)
+        row += n
+    return nulls
 
 
-cdef inline Py_ssize_t gather(
-    Batch batch, const GroupState* state, const VectorPlace* place, Py_ssize_t start, Py_ssize_t stop, uint8_t* values,
-    uint8_t* valid, int width
+cdef inline uint64_t gather_block(
+    Walk walk, const VectorPlace* place, Py_ssize_t first, Py_ssize_t n, uint8_t* values, int width
 ) noexcept:
-    cdef Walk walk = walk_of(batch, state, place.segment)
-    cdef Py_ssize_t row, nulls = 0
+    """Copy up to 64 values, nulls as well; return a bit for each row, the least significant first: 1 where it has one."""
+    cdef Py_ssize_t i
     cdef int32_t at = place.at, bitmap = place.bitmap
     cdef uint8_t mask = place.mask
+    cdef uint64_t bits = 0
     cdef const uint8_t* segment
-    for row in range(start, stop):
-        segment = segment_of_row(&walk, row)
-        if segment is NULL or segment[bitmap] & mask:
-            memset(values + row * width, 0, width)
-            nulls += 1
+    if walk.segments is NULL:
+        return 0
+    for i in range(n):
+        segment = segment_of_row(&walk, first + i)
+        if segment is NULL:
             continue
         if width == 1:
-            values[row] = segment[at] != 0
+            values[i] = segment[at] != 0
         else:
-            memcpy(values + row * width, segment + at, width)
-        valid[row >> 3] |= <uint8_t>(1 << (row & 7))
+            memcpy(values + i * width, segment + at, width)
+        bits |= <uint64_t>(segment[bitmap] & mask == 0) << i
+    return bits
+
+
+cdef inline void put_bits(uint8_t* valid, Py_ssize_t row, uint64_t bits, Py_ssize_t n) noexcept:
+    """Write the bits of some rows, the first of which begins a byte."""
+    cdef Py_ssize_t i
+    for i in range((n + 7) // 8):
+        valid[(row >> 3) + i] = <uint8_t>(bits >> 8 * i)
+
+
+cdef Py_ssize_t clear_nulls(uint64_t bits, Py_ssize_t n, uint8_t* values, int width) noexcept:
+    """Let the values of rows that have none be zeros; return how many these are."""
+    cdef Py_ssize_t i, nulls = 0
+    for i in range(n):
+        if not bits >> i & 1:
+            memset(values + i * width, 0, width)
+            nulls += 1
     return nulls
 
 

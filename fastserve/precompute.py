@@ -117,14 +117,25 @@ class _Maker:
         return made
 
     def _make_packed(self, target: _Target, keys: list[bytes]) -> int | None:
+        made = vectors = self._packed(target, keys)
+        if not self.vectors.always_overwrites:
+            return None if self.merge(target, made, FROM_HASHES) is None else made.n_rows
+        # No event time says which of two vectors is later, so this must have been made of what is stored afterwards.
+        while vectors.n_rows:
+            if self.merge(target, vectors, OVERWRITING) is None:
+                return None
+            before = dict(vectors.items())
+            changed = [key for key, vector in self._packed(target, list(before)).items() if before[key] != vector]
+            vectors = self._packed(target, changed)
+        return made.n_rows
+
+    def _packed(self, target: _Target, keys: list[bytes]) -> EncodedVectors:
         batch = batch_of_keys(self.plan(target.group), keys)
         self._store.read(batch)
         try:
-            vectors = pack_batch(target.group.layout, batch, 0)
+            return pack_batch(target.group.layout, batch, 0)
         except EncodeError as exc:
             raise VectorError(f"{label_of(target.marker.service)}: no vector can be made: {exc}") from exc
-        source = OVERWRITING if self.vectors.always_overwrites else FROM_HASHES
-        return vectors.n_rows if self.merge(target, vectors, source) is not None else None
 
     def merge(self, target: _Target, vectors: EncodedVectors, source: int) -> Sequence[int] | None:
         """Merge vectors into the target's; see `VectorStore.merge`."""
@@ -350,6 +361,9 @@ class Vectors:
             StoreError: it failed. After any error the vectors that were there are still read.
         """
         build = self._new_build(snapshot, service, planned)
+        if planned is not None:
+            # Of a view that is new nothing is stored, but there must be a place to look.
+            self._store.create([plan for group in build.groups for plan in _write_plans(group, self._options)])
         before = self._announce(service.name, build)
         self._discard(service.name, before.building)
         with closing((progress or NoProgress()).view(service.name)) as told:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from itertools import groupby
 from operator import itemgetter
+from typing import Literal
 
 from fastserve._core import Batch, KeyGroup, ReadPlan, StoredView, batch_of_keys, rows_of_entities, stored_entities
 from fastserve.errors import FastserveError, VectorMissingError
@@ -53,12 +54,23 @@ class ServedVectors:
         current = self._marker(features.name).current
         if current is not None:
             return current
-        if self._format == "auto" and not vectors.keeps_feast:
-            return None  # Feast can build none there
-        groups, names = service_groups(snapshot, self._options, features)
-        if self._format == "packed" or not vectors.keeps_feast or feast_obstacle(features, groups):
+        source = self.unbuilt(snapshot, features)
+        if source == "error":
             raise VectorMissingError(features.name)
-        return Build("feast", "", tuple(groups), names)
+        groups, names = service_groups(snapshot, self._options, features)
+        return Build("feast", "", tuple(groups), names) if source == "feast" else None
+
+    def unbuilt(self, snapshot: Snapshot, service: FeatureService) -> Literal["views", "feast", "error"]:
+        """Return what a service is read from while nobody has built vectors here: its views, or Feast's vectors."""
+        vectors = vector_store(self._store)
+        if vectors is None or not is_precomputed(snapshot, service):
+            return "views"
+        if self._format == "auto" and not vectors.keeps_feast:
+            return "views"  # Feast can build none there
+        groups, _ = service_groups(snapshot, self._options, service)
+        if self._format == "packed" or not vectors.keeps_feast or feast_obstacle(service, groups):
+            return "error"
+        return "feast"
 
     def _marker(self, service: str) -> Marker:
         found = self._markers.get(service)

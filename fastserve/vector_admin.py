@@ -13,6 +13,7 @@ from fastserve.plan import PlanOptions, is_precomputed, service_groups
 from fastserve.precompute import Vectors
 from fastserve.progress import Progress, default_progress
 from fastserve.registry import RegistrySource, Snapshot
+from fastserve.served_vectors import ServedVectors
 from fastserve.vectors import Marker, differences
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ class VectorStatus:
         marker: what is kept of it.
         stored: about how many vectors there are now.
         lacking: what the service has, as it is now, that the vectors have not.
+        is_read: whether the service is read from its vectors, if they are built.
+        unbuilt: what it is read from otherwise: "views", "feast" (Feast's vectors), or nothing, which is an "error".
     """
 
     marker: Marker
     stored: int
     lacking: tuple[str, ...]
+    is_read: bool
+    unbuilt: str
 
 
 class VectorsMixin:
@@ -46,6 +51,7 @@ class VectorsMixin:
     config: Config
     _registry: RegistrySource
     _vectors: Vectors
+    _served_vectors: ServedVectors
     _options: PlanOptions
 
     def _current_snapshot(self) -> Snapshot:
@@ -109,7 +115,9 @@ class VectorsMixin:
         current = marker.current
         groups, _ = service_groups(snapshot, self._options, service)
         lacking = differences(groups, current) if current is not None else []
-        return VectorStatus(marker, self._vectors.count(current) if current is not None else 0, tuple(lacking))
+        stored = self._vectors.count(current) if current is not None else 0
+        unbuilt = self._served_vectors.unbuilt(snapshot, service)
+        return VectorStatus(marker, stored, tuple(lacking), is_precomputed(snapshot, service), unbuilt)
 
     def drop_vectors(self, name: str) -> bool:
         """Delete the vectors of a service, which may be deleted itself; return whether there were any.

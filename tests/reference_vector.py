@@ -178,7 +178,7 @@ def merge(views: Views, stored: bytes | None, given: bytes, source: int) -> tupl
             stored_lacks = len(features) - len(theirs.values)
             if source == 1 and lacks <= stored_lacks:
                 old[name] = mine
-            lacks = stored_lacks
+            lacks = stored_lacks or mine != theirs
         else:
             continue
         lacking = lacking or lacks > 0

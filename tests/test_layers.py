@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "progress",
             "registry",
             "repo",
+            "served_vectors",
             "vectors",
         }
     ),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ from tests.vector_repos import (
     rows_b,
     users,
     write_config,
+    write_file,
     write_vector_repo,
 )
 
@@ -365,10 +369,21 @@ def test_damaged_markers_are_told(store: FeatureStore) -> None:
 
 
 class Between:
-    """A store that does something before, or after, it writes rows."""
+    """A store that does something before, or after, it writes rows; or once, after it has read some."""
 
-    def __init__(self, store: Any, before: Callable[[], object] = int, after: Callable[[], object] = int):
+    def __init__(
+        self,
+        store: Any,
+        before: Callable[[], object] = int,
+        after: Callable[[], object] = int,
+        after_read: Callable[[], object] = int,
+    ):
         self._store, self._before, self._after = store, before, after
+        self._after_read = iter([after_read])
+
+    def read(self, batch: Any) -> None:
+        self._store.read(batch)
+        next(self._after_read, int)()
 
     def write(self, rows: EncodedRows, key_ttl_seconds: int | None = None) -> int:
         self._before()
@@ -391,6 +406,83 @@ def test_a_build_in_the_middle_of_a_write_is_noticed(store: FeatureStore, moment
         store.push("a_push", rows_a(["u1", "new"], 5, 50))
         agrees(other, "one", users("u1", "new", "u2"))
         assert answers(store, "one", users("new")) == answers(other, "one", users("new"))
+
+
+def test_of_two_rows_of_one_time_the_vector_has_that_of_the_hash(store: FeatureStore) -> None:
+    load(store)
+    with FeatureStore(store.repo_path) as other:
+        # The second to write is the first to merge.
+        between = Between(store._store, after=lambda: other.push("a_push", rows_a(["u1", "new"], 2, 50, "second")))
+        store._vectors = Vectors(between, store._options)
+        store.push("a_push", rows_a(["u1", "new"], 1, 50, "first"))
+        agrees(other, "one", users("u1", "new"))
+        assert b'"values":[1,1]' in answers(other, "one", users("u1", "new")), "the first one stands"
+
+
+def test_of_two_rows_that_overwrite_one_another_the_vector_has_that_of_the_hash(
+    redis_place: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = applied(write_vector_repo(tmp_path / "repo", {**redis_place, "skip_dedup": True}))
+    with FeatureStore(folder) as store, FeatureStore(folder) as other:
+        load(store)
+        # What the first one has read is old when it makes the vector.
+        between = Between(store._store, after_read=lambda: other.push("a_push", rows_a(["u1"], 2, 50)))
+        store._vectors = Vectors(between, store._options)
+        store.push("a_push", rows_a(["u1"], 1, 50))
+        agrees(other, "one", users("u1"))
+        assert b'"values":[2]' in answers(other, "one", users("u1"))
+
+
+BUILDS_UNTIL_KILLED = """\
+import sys, threading
+from fastserve import FeatureStore
+from fastserve.progress import NoProgress
+
+class Stuck(NoProgress):
+    def view(self, name):
+        found = super().view(name)
+        found.advance = lambda count: (print("at work", flush=True), threading.Event().wait())
+        return found
+
+FeatureStore(sys.argv[1]).precompute_feature_service("one", batch_size=1, progress=Stuck())
+"""
+
+
+def test_a_build_that_is_killed_leaves_the_old_vectors(store: FeatureStore) -> None:
+    load(store)
+    before = store.vector_status("one").marker
+    command = [sys.executable, "-c", BUILDS_UNTIL_KILLED, str(store.repo_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as builder:
+        assert builder.stdout is not None
+        assert builder.stdout.readline() == "at work\n"
+        builder.kill()
+    assert builder.returncode == -signal.SIGKILL
+    marker = store.vector_status("one").marker
+    assert (marker.current, marker.building is None) == (before.current, False)
+    with FeatureStore(store.repo_path) as reader:
+        agrees(reader, "one", users(*USERS))
+        store.push("b_push", rows_b(["u1", "new"], 3.5, 60))
+        agrees(reader, "one", users(*USERS, "new"))
+        assert store.precompute_feature_service("one") == len(USERS) + 1
+        assert store.vector_status("one").marker.building is None
+        agrees(reader, "one", users(*USERS, "new"))
+
+
+def test_a_view_that_is_new_is_built_ahead(store: FeatureStore, repo: Path) -> None:
+    load(store)
+    new = 'd = view("d", [user], key, Field(name="q", dtype=Int64))\n'
+    change(repo, "\none = ", f"\n{new}one = ")
+    change(repo, "features=[a, b]", "features=[a, b, d, c]")
+    write_file(repo, "d", {"user_id": USERS, "q": list(range(len(USERS)))})
+    assert store.precompute_feature_service("one", ahead=True) == 2 * len(USERS)
+    rows = [{"user_id": "u1", "shop_id": 1}, {"user_id": "nobody", "shop_id": 2}]
+    agrees(store, "one", users("u1", "nobody"))
+    store.push("a_push", rows_a(["u1"], 5, 50))
+    assert {found.name: found.note for found in store.apply_repo()}["one"] == ""
+    agrees(store, "one", rows)
+    store.push("d_push", {"user_id": ["u1"], "q": [7], "ts": [at(60)]})
+    agrees(store, "one", rows)
+    assert b'"values":[7,null]' in answers(store, "one", rows)
 
 
 def test_a_build_that_is_interrupted_leaves_the_old_vectors(

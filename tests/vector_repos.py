@@ -64,7 +64,6 @@ def write_vector_repo(folder: Path, store: Mapping[str, Any], definitions: str =
     (folder / "data").mkdir(parents=True)
     write_config(folder, store, **fastserve)
     (folder / "features.py").write_text(definitions)
-    times = pa.array([at(i) for i in range(len(USERS))], pa.timestamp("us", "UTC"))
     numbers = list(range(len(USERS)))
     columns: dict[str, dict[str, Any]] = {
         "a": {"user_id": USERS, "x": numbers, "text": [f"t{i}" if i % 3 else None for i in numbers]},
@@ -73,8 +72,14 @@ def write_vector_repo(folder: Path, store: Mapping[str, Any], definitions: str =
         "g": {"w": [i / 2 for i in numbers]},
     }
     for name, found in columns.items():
-        pq.write_table(pa.table({**found, "ts": times}), folder / f"data/{name}.parquet")
+        write_file(folder, name, found)
     return folder
+
+
+def write_file(folder: Path, view: str, columns: Mapping[str, Any]) -> None:
+    """Write the file of a view: a row for each of USERS, a second after another."""
+    times = pa.array([at(i) for i in range(len(USERS))], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({**columns, "ts": times}), folder / f"data/{view}.parquet")
 
 
 def write_config(folder: Path, store: Mapping[str, Any], **fastserve: Any) -> None:

@@ -7,7 +7,8 @@ feast         Feast's vectors through Feast                           to_dict
 blobs         Feast's vectors through fastserve                       to_dict
 packed        packed vectors through fastserve                        to_dict
 numpy         packed vectors through fastserve                        to_numpy
-floor         the same MGET as `packed` over a bare socket            nothing
+views         the views themselves through fastserve                  to_dict
+floor         one MGET of the same keys as `packed`, bare socket      nothing
 blobs_floor   the same HMGETs as `blobs` over a bare socket           nothing
 
 Reads one request per line from stdin, {"keys": [...], "calls": n}, and answers as worker.py does. The job {"build":
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import hiredis
 from worker import Call, measure
 
 SERVICE = "everything"
@@ -32,12 +34,16 @@ def rows(keys: list[str]) -> list[dict[str, str]]:
     return [{"customer_id": key} for key in keys]
 
 
-def sdk(store: Any, form: str) -> Callable[[list[str]], Call]:
+def sdk(store: Any, form: str, of_views: bool = False) -> Callable[[list[str]], Call]:
     service = store.get_feature_service(SERVICE)
+    references = [
+        f"{view.name}:{feature.name}" for view in service.feature_view_projections for feature in view.features
+    ]
+    features = references if of_views else service
 
     def prepare(keys: list[str]) -> Call:
         wanted = rows(keys)
-        return lambda: getattr(store.get_online_features(service, wanted, full_feature_names=True), form)()
+        return lambda: getattr(store.get_online_features(features, wanted, full_feature_names=True), form)()
 
     return prepare
 
@@ -55,13 +61,12 @@ def bare_socket(store: Any) -> Callable[[list[str]], Call]:
 
     def prepare(keys: list[str]) -> Call:
         batch = online.begin(plan, rows(keys))
-        commands = b"".join(iter(batch.commands, None))
+        commands, n = b"".join(iter(batch.commands, None)), len(keys)
+        if plan.groups[0].vector_format == "packed":
+            prefix = plan.groups[0].vector_prefix
+            commands, n = hiredis.pack_command(("MGET", *(prefix + key for key in batch.entity_keys(0)))), 1
         sock.sendall(commands)
-        size, done = 0, False
-        while not done:
-            data = sock.recv(1 << 17)
-            size += len(data)
-            done = batch.feed(data)
+        size = size_of_replies(sock, n)
 
         def call() -> None:
             sock.sendall(commands)
@@ -72,6 +77,17 @@ def bare_socket(store: Any) -> Callable[[list[str]], Call]:
         return call
 
     return prepare
+
+
+def size_of_replies(sock: socket.socket, n: int) -> int:
+    """Receive so many replies; return how many bytes they are."""
+    reader, size = hiredis.Reader(), 0
+    for _ in range(n):
+        while reader.gets() is False:
+            data = sock.recv(1 << 17)
+            size += len(data)
+            reader.feed(data)
+    return size
 
 
 def open_store(subject: str, folder: str) -> Any:
@@ -97,7 +113,7 @@ def main() -> None:
             continue
         if prepare is None:
             form = "to_numpy" if subject == "numpy" else "to_dict"
-            prepare = bare_socket(store) if subject.endswith("floor") else sdk(store, form)
+            prepare = bare_socket(store) if subject.endswith("floor") else sdk(store, form, subject == "views")
         print(json.dumps(measure(prepare(request["keys"]), request["calls"])), flush=True)
 
 

@@ -28,8 +28,8 @@ def steps(n: int) -> dict[str, Callable[[], object]]:
     """Return the steps of a read of `n` entities, each of which can be done again and again."""
     from fastserve import _core, online
     from fastserve.response import OnlineResponse
-    from tests.core.requests import JOIN_KEY, frame_reply, typical
-    from tests.core.vectors import layout_of, vector_plan
+    from tests.core.requests import JOIN_KEY, typical
+    from tests.core.vectors import layout_of, replies_to, vector_plan
 
     request = typical(Random(2026), n)
     layout = layout_of(request)
@@ -37,12 +37,12 @@ def steps(n: int) -> dict[str, Callable[[], object]]:
     plan = vector_plan(request.plan, layout)
     rows = [{JOIN_KEY: entity} for entity in request.entities]
     batch = online.begin(plan, rows)
-    reply = frame_reply([vectors[key] for key in batch.entity_keys(0)])
+    replies = replies_to(batch, vectors)
 
     def take() -> None:
         batch.rewind()
         batch.commands()
-        batch.feed(reply)
+        batch.feed(replies)
 
     def unpack() -> None:
         take()

@@ -17,8 +17,8 @@ import pytest
 
 from fastserve import _core
 from tests import reference, reference_vector
-from tests.core.requests import JOIN_KEY, Request, frame_reply, typical
-from tests.core.vectors import layout_of, vector_plan, views_of
+from tests.core.requests import JOIN_KEY, Request, typical
+from tests.core.vectors import layout_of, replies_to, vector_plan, views_of
 from tests.goldens import same
 
 SIZES = [1, 100]
@@ -107,19 +107,19 @@ def reference_json(request: Request) -> Callable[[], bytes]:
     return run
 
 
-# --- packed vectors: the reply of one MGET -> to_dict ----------------------------------------------------------------
+# --- packed vectors: the replies of MGET -> to_dict ------------------------------------------------------------------
 
 
 def core_packed(request: Request) -> Callable[[], dict[str, list[Any]]]:
     layout = layout_of(request)
     vectors = dict(_core.pack_batch(layout, request.filled(), 0).items())
     batch = _core.Batch(vector_plan(request.plan, layout), {JOIN_KEY: request.entities}, len(request.entities))
-    reply = frame_reply([vectors[key] for key in batch.entity_keys(0)])
+    replies = replies_to(batch, vectors)
 
     def run() -> dict[str, list[Any]]:
         batch.rewind()
         batch.commands()
-        batch.feed(reply)
+        batch.feed(replies)
         batch.unpack_vectors()
         return _core.python_columns(batch)
 

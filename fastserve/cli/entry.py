@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -14,6 +14,9 @@ from fastserve.cli.frame import cli
 from fastserve.errors import FastserveError
 
 __all__ = ["main"]
+
+HELP_WANTED: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What a group without a command raises, whose text is its help. Before click 8.2 it prints that itself."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -39,6 +42,9 @@ def _status_of(exc: BaseException) -> int:
         exc = click.ClickException("pyarrow is not installed: pip install 'fastserve[materialize]'")
     if not isinstance(exc, (click.ClickException, FastserveError, OSError)):
         raise exc
+    if isinstance(exc, HELP_WANTED):
+        click.echo(exc.format_message(), err=True)
+        return 2
     text = _usage(exc) if isinstance(exc, click.UsageError) else _message(exc)
     click.echo(f"Error: {' '.join(text.splitlines())}", err=True)
     return exc.exit_code if isinstance(exc, click.ClickException) else 1

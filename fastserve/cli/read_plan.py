@@ -82,7 +82,8 @@ def _redis_group(group: Any, fields: list[dict[str, str]], project: str) -> dict
 
 
 def _vector_group(group: Any, fields: list[dict[str, str]], project: str) -> dict[str, Any]:
-    command = "one MGET of all keys" if group.vector_format == "packed" else "HMGET key and the field of Feast's vector"
+    packed, feast = "MGET of a hundred keys or so at a time", "HMGET key and the field of Feast's vector"
+    command = packed if group.vector_format == "packed" else feast
     return {
         "join_keys": list(group.columns),
         "commands": [f"{command} ({group.vector_label}, format {group.vector_format})"],

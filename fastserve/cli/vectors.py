@@ -14,6 +14,13 @@ from fastserve.vectors import Build
 
 __all__ = ["vectors"]
 
+NOT_READ = "not read: the service has no precompute_online=True, or views that are computed when they are read"
+UNBUILT = {
+    "views": "it is read from its views",
+    "feast": "Feast's are read if there are any",
+    "error": "it cannot be read until they are",
+}
+
 
 @click.group()
 def vectors() -> None:
@@ -32,10 +39,12 @@ def build(context: click.Context, services: tuple[str, ...], batch_size: int, ah
     """
     show_log_lines(context)
     with open_store(context) as store:
-        for name in services or _precomputed(store):
+        for name in services or _precomputed(store, "build it"):
             _check(store, name)
             count = store.precompute_feature_service(name, batch_size, ahead=ahead)
             click.echo(f"{name}: {count} vectors")
+            if not store.get_feature_service(name).precompute_online:
+                click.echo(f"    {NOT_READ}")
 
 
 @vectors.command()
@@ -44,7 +53,7 @@ def build(context: click.Context, services: tuple[str, ...], batch_size: int, ah
 def status(context: click.Context, services: tuple[str, ...]) -> None:
     """Show what there is of services' vectors; the keys of the whole store are walked to count them."""
     with open_store(context) as store:
-        for name in services or _precomputed(store):
+        for name in services or _precomputed(store, "look at it"):
             _check(store, name)
             for line in _lines(name, store.vector_status(name)):
                 click.echo(line)
@@ -68,19 +77,20 @@ def _check(store: FeatureStore, name: str) -> None:
         raise click.ClickException(f"{exc}{suggested_service(store, name)}") from None
 
 
-def _precomputed(store: FeatureStore) -> list[str]:
+def _precomputed(store: FeatureStore, verb: str) -> list[str]:
     found = [service.name for service in store.list_feature_services() if service.precompute_online]
     if not found:
-        raise click.ClickException("no feature service has precompute_online=True; name one to build it all the same")
+        raise click.ClickException(f"no feature service has precompute_online=True; name one to {verb} all the same")
     return found
 
 
 def _lines(name: str, found: VectorStatus) -> list[str]:
     current, building = found.marker.current, found.marker.building
     if current is None:
-        lines = [f"{name}: none are built here; Feast's are read if there are any"]
+        lines = [f"{name}: none are built here; {UNBUILT[found.unbuilt]}"]
     else:
-        lines = [f"{name}: {found.stored} vectors, {_of(current)}, {current.count} when built at {current.built_at}"]
+        lines = [f"{name}: {found.stored} vectors, {_of(current)}; built at {current.built_at}, {current.count} then"]
+        lines += [] if found.is_read else [f"    {NOT_READ}"]
     if building is not None:
         lines.append(f"    a build ({_of(building)}) is under way, or was interrupted")
     return lines + [f"    stale: {reason}" for reason in found.lacking]
@@ -88,4 +98,4 @@ def _lines(name: str, found: VectorStatus) -> list[str]:
 
 def _of(build: Build) -> str:
     groups = "; ".join(", ".join(group.join_keys) for group in build.groups)
-    return f"format {build.format}, keys {groups}"
+    return f"format {build.format}, by {groups}"

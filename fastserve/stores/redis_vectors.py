@@ -27,12 +27,13 @@ __all__ = ["MERGE_SCRIPT", "MERGE_SHA", "RedisVectors"]
 # ARGV: 1 the marker that the caller knows | 2 seconds to live, "0" for ever | 3 the mode | 4 the bytes that all vectors
 #       of the layout begin with | 5 u16 for each segment: bytes of one of its bitmaps | 6... the vectors
 # Reply: {-1} if the marker is another by now, and nothing was done. Else the numbers, from 1, of the vectors that must
-#       be made of the hash: where the segment of a row lacks fields, which the hash may have; and where there was no
-#       vector to put it into.
+#       be made of the hash: where the segment of a row lacks fields, which the hash may have; where another row of the
+#       same event time is stored; and where there was no vector to put it into.
 #
 # A segment is taken if it is newer. At the same event time the mode decides: "0", made of a written row: what is stored
-# stays, as in the hash. "1", read from the hash: it is taken unless it lacks more fields, for at one event time fields
-# are only ever added. "2", read from a hash whose rows are overwritten whatever their time: it is taken in any case.
+# stays, as in the hash; if that is another row, only the hash knows which of the two came to it first. "1", read from
+# the hash: it is taken unless it lacks more fields, for at one event time fields are only ever added. "2", read from a
+# hash whose rows are overwritten whatever their time: it is taken in any case.
 # A stored value that is no vector of this layout is replaced as a whole.
 MERGE_SCRIPT = b"""\
 local call, number, byte, sub = redis.call, struct.unpack, string.byte, string.sub
@@ -93,6 +94,7 @@ local function merge(key, given, ends, stored, stored_ends)
           local stored_lacks = absent(stored, stored_at, sizes[i])
           take = mode == '1' and lacks <= stored_lacks
           lacks = stored_lacks
+          lacking = lacking or mode == '0' and sub(given, at + 1, stop) ~= sub(stored, stored_at + 1, stored_stop)
         end
         lacking = lacking or lacks > 0
       end

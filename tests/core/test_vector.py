@@ -88,7 +88,7 @@ def test_many_keys_are_asked_for_in_several_commands() -> None:
     entities = [f"C{i}" for i in range(10_000)]
     batch = Batch(plan, {JOIN_KEY: entities}, len(entities))
     commands = reference.parse_replies(b"".join(iter(batch.commands, None)))
-    assert [len(command) - 1 for command in commands] == [4096, 4096, 10_000 - 2 * 4096]
+    assert [len(command) - 1 for command in commands] == [112] * 89 + [10_000 - 112 * 89]
     vector = vector_of(plan, reference_vector.Row(1, {"a": value(int64_val=7)}))
     replies = b"".join(frame_reply([vector] * (len(command) - 1)) for command in commands)
     pieces = [replies[at : at + 10_007] for at in range(0, len(replies), 10_007)]
@@ -97,9 +97,9 @@ def test_many_keys_are_asked_for_in_several_commands() -> None:
     assert _core.python_columns(batch)["a"] == [7] * 10_000
 
 
-def test_long_keys_are_asked_for_a_megabyte_at_a_time() -> None:
+def test_of_long_keys_fewer_are_asked_for_at_a_time() -> None:
     plan = one_view([("a", 4)])
-    entities = [f"{i:0100000}" for i in range(25)]
+    entities = [f"{i:0750}" for i in range(25)]
     batch = Batch(plan, {JOIN_KEY: entities}, len(entities))
     commands = reference.parse_replies(b"".join(iter(batch.commands, None)))
     assert [len(command) - 1 for command in commands] == [10, 10, 5]
@@ -114,6 +114,27 @@ def test_a_rewound_batch_forgets_its_vectors() -> None:
     assert batch.feed(frame_reply([None]))
     assert batch.unpack_vectors() == [(0, 0)]
     assert _core.python_columns(batch)["a"] == [None]
+
+
+def test_vectors_are_looked_at_while_others_are_on_their_way() -> None:
+    plan = one_view([("a", 4)])
+    batch = Batch(plan, {JOIN_KEY: ["C1", "C2", "C3"]}, 3)
+    ones, twos = ([vector_of(plan, reference_vector.Row(1, {"a": value(int64_val=i)}))] * 3 for i in (1, 2))
+    batch.commands()
+    assert not batch.feed(frame_reply(ones)[:-9])
+    batch.rewind()
+    batch.commands()
+    damaged = frame_reply([twos[0][:-1], *twos[1:]])
+    assert not batch.feed(damaged[:-9])
+    assert batch.feed(damaged[-9:]), "what is wrong is told when all are in"
+    with pytest.raises(DecodeError, match=r"of variable width|bytes") as raised:
+        batch.unpack_vectors()
+    assert raised.value.key == key_of("C1").hex()
+    batch.rewind()
+    batch.commands()
+    assert [batch.feed(frame_reply(twos)[i : i + 1]) for i in range(len(frame_reply(twos)))][-1]
+    assert batch.unpack_vectors() == batch.unpack_vectors() == []
+    assert _core.python_columns(batch)["a"] == [2, 2, 2]
 
 
 def test_vectors_that_were_not_unpacked_do_not_count() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastserve import _core
 from fastserve._core import Batch, EncodedVectors, KeyGroup, ReadPlan, Slot, StoredView, VectorLayout
 from tests import reference, reference_vector
@@ -42,12 +44,16 @@ def vector_plan(plan: ReadPlan, layout: VectorLayout, enforce_ttl: bool = False)
 def read(plan: ReadPlan, entities: list[str], vectors: dict[bytes, bytes]) -> tuple[Batch, list[tuple[int, int]]]:
     """Return a batch filled from vectors, and the entities that have none."""
     batch = Batch(plan, {JOIN_KEY: entities}, len(entities))
-    sent = b"".join(iter(batch.commands, None))
-    keys = [word for command in reference.parse_replies(sent) for word in command[1:]]
-    assert keys == [PREFIX + key for key in batch.entity_keys(0)]
-    if keys:
-        assert batch.feed(frame_reply([vectors.get(key.removeprefix(PREFIX)) for key in keys]))
+    if replies := replies_to(batch, vectors):
+        assert batch.feed(replies)
     return batch, batch.unpack_vectors()
+
+
+def replies_to(batch: Batch, vectors: Mapping[bytes, bytes]) -> bytes:
+    """Let a batch hand out its MGETs; return what Redis answers if that is what it has, by entity key."""
+    asked = [command[1:] for command in reference.parse_replies(b"".join(iter(batch.commands, None)))]
+    assert [key for keys in asked for key in keys] == [PREFIX + key for key in batch.entity_keys(0)]
+    return b"".join(frame_reply([vectors.get(key.removeprefix(PREFIX)) for key in keys]) for keys in asked)
 
 
 def packed(request: Request) -> tuple[Batch, EncodedVectors]:

@@ -124,8 +124,10 @@ def fuzz_replies(rand: Random) -> None:
     which = rand.randrange(len(REQUESTS))
     batch = Batch(PLANS[which], {JOIN_KEY: ["C", "D"]}, 2)
     batch.commands()
+    reply = mutated(rand, [frame_reply([VECTORS[which][0], None]), frame_reply(VECTORS[which])])
+    cut = rand.randrange(len(reply) + 1)
     with contextlib.suppress(_core.UnusualReply, *REFUSALS):
-        batch.feed(mutated(rand, [frame_reply([VECTORS[which][0], None]), frame_reply(VECTORS[which])]))
+        _ = batch.feed(reply[:cut]) or batch.feed(reply[cut:])
         batch.unpack_vectors()
     outcome(every_form, batch)
     vectors = _core.pack_batch(LAYOUTS[which], REQUESTS[which].filled(), 0)

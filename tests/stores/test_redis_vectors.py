@@ -55,7 +55,7 @@ def merge(stored: Rows | None, given: Rows, mode: int) -> tuple[Rows, bool]:
             old_absent = len(NAMES[name]) - len(old.values)
             if mode == HASH and absent <= old_absent:
                 result[name] = new
-            absent = old_absent
+            absent = old_absent or new != old
         else:
             absent = 0
         lacking = lacking or absent > 0
