@@ -56,7 +56,7 @@ def headline(results: dict[str, Any]) -> str:
     return (
         "".join(lines)
         + f"\n![how many times faster than Feast]({PLOT})\n\n"
-        + f"48 features of 6 views; {told}; `{machine.get('command', 'make bench')}`. "
+        + f"{machine.get('features', 48)} features; {told}; `{machine.get('command', 'make bench')}`. "
         + "The floor is the same bytes over a bare socket.\n"
     )
 

@@ -37,6 +37,7 @@ class Plan:
         rows: of a request.
         calls: of each subject at each number of rows.
         rounds: that they are spread over.
+        all_vectors: whether the asynchronous and the remote SDK read Feast's vectors too.
         budget: seconds of one subject in one round, after which it makes fewer calls.
         load: (rows of a request, concurrent workers) of the measurements of throughput.
         seconds: of one measurement of throughput.
@@ -49,6 +50,7 @@ class Plan:
     budget: float = 1.5
     load: tuple[tuple[int, int], ...] = ((1, 1), (1, 10), (1, 64), (100, 10))
     seconds: float = 1.0
+    all_vectors: bool = True
 
 
 @dataclass
@@ -105,7 +107,7 @@ def modes(found: Places, plan: Plan) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for mode in plan.modes:
         print(f"{mode}:", flush=True)
-        with cases(found, mode) as subjects:
+        with cases(found, mode, plan) as subjects:
             rand = random.Random(mode)
             same_answers(subjects, keys_of(rand.sample(range(found.stored), 10)), mode)
             results[mode] = {
@@ -119,20 +121,20 @@ def modes(found: Places, plan: Plan) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def cases(found: Places, mode: str) -> Iterator[list[Case]]:
+def cases(found: Places, mode: str, plan: Plan) -> Iterator[list[Case]]:
     with contextlib.ExitStack() as stack:
         if mode.startswith("REST"):
             made = rest(found, "list" if mode == "REST" else "")
         elif mode == "Remote SDK":
-            made = remote(found)
+            made = remote(found, plan)
         else:
-            made = direct(found, mode.split()[0].lower().replace("direct", "sdk"))
+            made = direct(found, plan, "async" if mode == "Async SDK" else "sdk")
         for subject in {id(case.subject): case.subject for case in made}.values():
             stack.callback(subject.close)
         yield made
 
 
-def direct(found: Places, mode: str) -> list[Case]:
+def direct(found: Places, plan: Plan, mode: str) -> list[Case]:
     """The client has the first core; Redis the last."""
     made = []
     for product, form, features, folder in (
@@ -145,7 +147,7 @@ def direct(found: Places, mode: str) -> list[Case]:
         ("floor", "packed", "everything", "packed"),
         ("fastserve", "packed", "everything", "packed"),
     ):
-        if mode == "async" and form == "feast" and product != "feast":
+        if mode == "async" and form == "feast" and (product != "feast" or not plan.all_vectors):
             continue
         made.append(Case(product, form, features, worker(found, product, mode, found.folders[folder], CORES[0])))
     return made
@@ -156,7 +158,7 @@ def worker(found: Places, product: str, mode: str, folder: Path, core: int) -> S
     return Subject(python, "mode_worker.py", product, folder, core, mode)
 
 
-def remote(found: Places) -> list[Case]:
+def remote(found: Places, plan: Plan) -> list[Case]:
     """Servers have the first core, clients and Redis the last."""
     made = []
     for form, features, ours, feasts in (
@@ -169,7 +171,7 @@ def remote(found: Places) -> list[Case]:
             recorder, _ = found.recorded(port)
             for product, at in (("floor", recorder), ("fastserve", port)):
                 made.append((product, form, features, ours, at))
-        if feasts:
+        if feasts and (form == "regular" or plan.all_vectors):
             made.append(("feast", form, features, feasts, found.served("feast", feasts)[0]))
     return [
         # Feast's remote SDK has times as texts.

@@ -335,7 +335,9 @@ def page(results: dict[str, Any]) -> str:
     """Return bench/README.md."""
     text = HEAD.format(**results["machine"])
     if "modes" in results:
-        text += modes_section(results["modes"])
+        text += modes_section(results["modes"], results["machine"].get("features", 48))
+    for features, found in results.get("modes_by_features", {}).items():
+        text += modes_section(found, features)
     if "load" in results:
         text += load_section(results["load"])
     if "cost" in results:

@@ -21,7 +21,7 @@ NAMES = {
 }
 
 MODES = """
-## Access modes, all 48 features
+## Access modes, all {features} features
 
 Each of {n} calls, in rounds of all subjects in turn. The floor of the direct and the asynchronous SDK is the same
 command bytes over a bare socket; that of the others the same bytes exchanged with an HTTP server that has the answer
@@ -44,7 +44,7 @@ def times(ratio: float) -> str:
     return f"{ratio:,.0f}" if ratio >= 20 else f"{ratio:.1f}"
 
 
-def modes_section(found: dict[str, Any]) -> str:
+def modes_section(found: dict[str, Any], features: object) -> str:
     counts = {case["n"] for mode in found.values() for rows in mode["latency"].values() for case in rows.values()}
     most = max(counts)
     fewer = (
@@ -52,7 +52,7 @@ def modes_section(found: dict[str, Any]) -> str:
         if min(counts) < most
         else ""
     )
-    text = MODES.format(n=most, fewer=fewer)
+    text = MODES.format(n=most, fewer=fewer, features=features)
     headers = [
         "rows",
         "floor p50",

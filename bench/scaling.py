@@ -25,7 +25,7 @@ class Sizes:
     Attributes:
         workers: of a server; None: 1, 2, 4 ... up to the number of cores.
         rows: of a request.
-        feast_rows: up to so many for Feast.
+        feast_rows: up to so many for Feast; 0 is without Feast.
         features: of a request, of a repository that has as many as the last of them.
         entities: that are stored.
         calls: of one measurement.
@@ -83,7 +83,7 @@ def free(process: int) -> None:
 
 
 def by_rows(found: Places, sizes: Sizes) -> dict[int, dict[str, float]]:
-    subjects = sdk_subjects(found.feast, found.folders["regular"])
+    subjects = sdk_subjects(found.feast if sizes.feast_rows else None, found.folders["regular"])
     rows = [n for n in sizes.rows if n <= found.stored]
     results = {n: medians(subjects, "list", n, found.stored, sizes.calls, n <= sizes.feast_rows) for n in rows}
     told("rows", results)
@@ -114,7 +114,7 @@ def by_entities(feast: str, sizes: Sizes) -> dict[int, dict[str, float]]:
             prepare(feast, folder, port, stored, 48)
             pin(redis, CORES[-1])
             subjects = sdk_subjects(feast, folder)
-            results[stored] = medians(subjects, "list", 10, stored, sizes.calls, True)
+            results[stored] = medians(subjects, "48", 10, stored, sizes.calls, True)
             results[stored]["bytes"] = (used(port) - empty) / stored
             close(subjects)
     told("entities stored, 10 rows", results)
@@ -134,9 +134,11 @@ def prepare(feast: str, folder: Path, port: int, stored: int, features: int) -> 
     run([*OURS, "-c", str(folder), "materialize", *WINDOW], folder)
 
 
-def sdk_subjects(feast: str, folder: Path) -> list[Subject]:
+def sdk_subjects(feast: str | None, folder: Path) -> list[Subject]:
     pythons = {"floor": sys.executable, "fastserve": sys.executable, "feast": feast}
-    return [Subject(python, "mode_worker.py", name, folder, CORES[0], "sdk") for name, python in pythons.items()]
+    return [
+        Subject(python, "mode_worker.py", name, folder, CORES[0], "sdk") for name, python in pythons.items() if python
+    ]
 
 
 def medians(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import statistics
 import sys
@@ -20,8 +21,8 @@ from typing import Any
 Call = Callable[[], Any]
 
 
-def references(count: int = 48) -> list[str]:
-    """Return the first features of the repository (repo/features.py), 8 of each view."""
+def references(count: int = int(os.environ.get("BENCH_FEATURES", "48"))) -> list[str]:
+    """Return the first features of the repository (repo/features.py), 8 of each view; by default all."""
     topics = ("profile", "balances", "cards", "transfers", "logins", "scores", *(f"topic{i}" for i in range(6, 63)))
     return [f"customer_{topic}:{topic}_{i}" for topic in topics for i in range(8)][:count]
 
