@@ -53,21 +53,31 @@ def _svg(figure: Any) -> str:
     return "".join(line.rstrip() + "\n" for line in text[text.index("<svg") :].splitlines())
 
 
+def _plain(axis: Any) -> None:
+    """Write a logarithmic axis's powers of ten as plain numbers."""
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def lines(title: str, series: Series, x: str, y: str, *, log_x: bool = True, log_y: bool = True) -> str:
     """Return a plot with a line for each series."""
-    figure, axes = _axes(title, x, y, (7.2, 4))
+    figure, axes = _axes(title, x, y, (8.6, 4))
     for number, (label, points) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3.5, linewidth=1.6, label=label, color=colour)
     if log_x:
         axes.set_xscale("log")
+        _plain(axes.xaxis)
     if log_y:
         axes.set_yscale("log")
+        _plain(axes.yaxis)
     ticks = sorted({point[0] for points in series.values() for point in points})
     if log_x and len(ticks) <= 10:
         axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks], minor=False)
         axes.minorticks_off()
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return _svg(figure)
 
 
@@ -81,6 +91,7 @@ def bars(title: str, values: Mapping[str, float], x: str, *, log: bool = False) 
     axes.margins(x=0.12)
     if log:
         axes.set_xscale("log")
+        _plain(axes.xaxis)
     return _svg(figure)
 
 
