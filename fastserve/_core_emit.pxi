@@ -274,6 +274,7 @@ cdef class EventTimes:
     """The event times of one view as JSON text, kept for its next feature; and the latest, which views often share."""
 
     cdef Sink text, latest
+    cdef Sink present        # what follows a value that is PRESENT, in an answer with one row
     cdef int64_t latest_time
     cdef int group
     cdef int field
@@ -281,12 +282,28 @@ cdef class EventTimes:
     def __cinit__(self):
         self.text = Sink.of(1024)
         self.latest = Sink.of(32)
+        self.present = Sink.of(128)
         self.group = self.field = -2
 
     cdef int put(self, Sink out, Batch batch, Slot slot) except -1:
         if self.group != slot.group or self.field != slot.event_time:
             self.format(batch, slot)
         return out.put(self.text.data, self.text.size)
+
+    cdef int put_after(self, Sink out, Batch batch, Slot slot, int status) except -1:
+        """Append what follows the value of an answer with one row: status and event time."""
+        if self.group != slot.group or self.field != slot.event_time:
+            self.format(batch, slot)
+            self.present.size = 0
+            self.put_around(self.present, PRESENT)
+        if status == PRESENT:
+            return out.put(self.present.data, self.present.size)
+        return self.put_around(out, status)
+
+    cdef int put_around(self, Sink out, int status) except -1:
+        out.put_bytes(<bytes>STATUS_ALONE[status])
+        out.put(self.text.data, self.text.size)
+        return out.put(b"]}", 2)
 
     cdef int format(self, Batch batch, Slot slot) except -1:
         cdef Py_ssize_t row
@@ -312,8 +329,6 @@ cdef class EventTimes:
 cdef int put_json_column(Sink out, Batch batch, Slot slot, Sink seen, EventTimes times) except -1:
     """Append one feature's result, and its statuses to `seen`."""
     cdef Py_ssize_t row, first = seen.size
-    if batch.n_rows == 1:
-        return put_json_single(out, batch, slot, seen, times)
     out.put_bytes(b'{"values":[')
     for row in range(batch.n_rows):
         if row:
@@ -333,18 +348,17 @@ cdef int put_json_column(Sink out, Batch batch, Slot slot, Sink seen, EventTimes
     return out.put(b"]}", 2)
 
 
-cdef int put_json_single(Sink out, Batch batch, Slot slot, Sink seen, EventTimes times) except -1:
-    """Append the result of a feature of one row."""
+cdef int put_json_single(Sink out, Batch batch, Slot slot, Sink seen, EventTimes times, bint first) except -1:
+    """Append the result of a feature of one row, which is what most requests ask for, in few steps."""
     cdef int status
-    out.put(b'{"values":[', 11)
+    memcpy(out.room(12), b',{"values":[' if not first else b'{"values":[ ', 12)
+    out.size += 12 - first
     try:
         status = put_json_slot_value(out, batch, slot, 0)
     except DecodeError as exc:
         raise batch.located(exc, slot, 0) from None
     seen.put_byte(<uint8_t>status)
-    out.put_bytes(<bytes>STATUS_ALONE[status])
-    times.put(out, batch, slot)
-    return out.put(b"]}", 2)
+    return times.put_after(out, batch, slot, status)
 
 
 cdef int put_json_versions(Sink out, ReadPlan plan) except -1:
@@ -390,6 +404,10 @@ cdef Sink json_sink(Batch batch, bint view_versions):
         first = False
         put_json_entity_column(out, batch, value_type, values)
     for slot in batch.plan.outputs:
+        if batch.n_rows == 1:
+            put_json_single(out, batch, slot, seen, times, first)
+            first = False
+            continue
         if not first:
             out.put_byte(44)
         first = False

@@ -170,8 +170,8 @@ class Workers:
             self.status = code
             self._end(signal.SIGTERM)
             return
-        # One that dies young is likely to do so again.
-        self.pause = min(max(2 * self.pause, 0.1), MAX_PAUSE_SECONDS) if lived < 1 else 0.0
+        # One that dies young is likely to do so again; but not one that has had its number of requests.
+        self.pause = min(max(2 * self.pause, 0.1), MAX_PAUSE_SECONDS) if code and lived < 1 else 0.0
         logger.log(
             logging.ERROR if code else logging.INFO, "worker %d ended (%s), another one starts", pid, _text(code)
         )

@@ -115,17 +115,20 @@ def test_one_scrape_shows_all_workers(redis_repo: Path, tmp_path: Path, options:
 def test_workers_that_are_recycled_lose_no_counts(redis_repo: Path, tmp_path: Path) -> None:
     options = ("-w", "2", "--max-requests", "10", "--max-requests-jitter", "0", "--no-access-log")
     asked = 0
-    with FeatureServer.start(redis_repo, tmp_path / "log", *options) as server:
+    each_anew = httpx.Limits(max_keepalive_connections=0)
+    with (
+        FeatureServer.start(redis_repo, tmp_path / "log", *options) as server,
+        httpx.Client(base_url=server.client.base_url, trust_env=False, limits=each_anew) as client,
+    ):
         first = children(server.process.pid)
         replaced: set[int] = set()
         while len(replaced) < 12:  # files of more dead workers than are kept apart
             try:
-                asked += httpx.post(f"{server.client.base_url}{READ}", json=AGE, trust_env=False).status_code == 200
+                asked += client.post(READ, json=AGE).status_code == 200
             except httpx.TransportError:
                 continue  # of a worker that ends
             replaced |= children(server.process.pid) - first
-        with httpx.Client(base_url=server.client.base_url, trust_env=False) as client:
-            found = figures(client)
+        found = figures(client)
         assert found["feast_online_features_request_total"] == asked
         assert found["fastserve_decode_seconds_count"] == asked
 

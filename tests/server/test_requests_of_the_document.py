@@ -49,7 +49,9 @@ def operations(server: FeatureServer) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("mode", ["POSITIVE", "NEGATIVE"])
-def test_answers_are_in_the_document(server: FeatureServer, path: str, mode: str) -> None:
+def test_answers_are_in_the_document(server: FeatureServer, lane: tuple[str, ...], path: str, mode: str) -> None:
+    if lane and path != "/get-online-features":
+        pytest.skip("it goes through ASGI in either lane, and was asked in the other")
     operation = operations(server)[path]
     if mode == "NEGATIVE" and path == "/health":
         pytest.skip("nothing can be wrong with it")
