@@ -152,6 +152,8 @@ def rates(count: int, start: float, cpu: float) -> Job:
 
 
 def digest(answer: Any) -> str:
+    if sys.argv[3] == "remote" and answer:  # Feast's remote SDK has times as texts
+        answer = {name: values for name, values in answer.items() if not name.endswith("_7")}
     # Feast's order of features changes from process to process.
     return hashlib.sha256(json.dumps(answer, default=str, sort_keys=True).encode()).hexdigest()
 
