@@ -128,6 +128,7 @@ class Batch:
     request_data: dict[str, list[Any]] | None
     refusal: tuple[bytes, bytes] | None
     computed: dict[str, list[bytes]] | None
+    plain: dict[str, tuple[list[Any], int]] | None
     def __new__(
         cls,
         plan: ReadPlan,
@@ -149,6 +150,7 @@ class Batch:
     def put(self, group: int, entity: int, field: int, value: bytes) -> None: ...
     def unpack_vectors(self) -> list[tuple[int, int]]: ...
     def set_computed(self, name: str, values: list[bytes]) -> None: ...
+    def set_plain(self, name: str, values: list[Any], value_type: int) -> bool: ...
 
 @final
 class Counter:

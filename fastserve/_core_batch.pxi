@@ -60,6 +60,7 @@ cdef class Batch:
     cdef readonly dict request_data        # column -> list of values, for on-demand feature views
     cdef readonly tuple refusal            # (text, entity key) of the first error reply that feed_from took, or None
     cdef readonly dict computed            # output name -> list of serialised Values; None without on-demand views
+    cdef readonly dict plain               # output name -> (list of Python values, value type), not serialised yet
     cdef int64_t now                       # microseconds since the epoch
     cdef Sink shown                        # the status of each value, feature by feature, once a small answer is made
     # Keys, of all groups, one after the other
@@ -554,9 +555,39 @@ cdef class Batch:
         for value in values:
             if type(value) is not bytes:
                 raise TypeError(f"{name}: serialised values must be bytes")
+        self.keep_computed(name, values)
+
+    cdef int keep_computed(self, str name, list values) except -1:
         if self.computed is None:
             self.computed = {}
         self.computed[name] = values
+        return 0
+
+    def set_plain(self, str name not None, list values not None, uint32_t value_type):
+        """Do what `set_computed` does with values that need no conversion, which most answers never serialise.
+
+        Args:
+            values: Python values; a copy is kept.
+            value_type: their declared ValueType.
+        Returns:
+            Whether all are null or exactly what `decode_value` returns for the type; if not, nothing was done.
+        """
+        if len(values) != self.n_rows:
+            raise ValueError(f"{name}: {len(values)} values for {self.n_rows} rows")
+        for value in values:
+            if value is not None and not is_plain(value, value_type):
+                return False
+        if self.plain is None:
+            self.plain = {}
+        self.plain[name] = (values.copy(), value_type)
+        return True
+
+    cdef list serialised(self, str name):
+        """The serialised Values of an output."""
+        if self.computed is None or name not in self.computed:
+            values, value_type = self.plain[name]
+            self.keep_computed(name, encode_column(values, value_type, name))
+        return self.computed[name]
 
 
 @cython.final

@@ -24,7 +24,7 @@ cdef inline int stored(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, bint* 
     cdef Cell* cell
     cdef const uint8_t* p
     if slot.group < 0:
-        value = (<list>batch.computed[slot.name])[row]
+        value = batch.serialised(slot.name)[row]
         found[0] = True
         p = <const uint8_t*>PyBytes_AS_STRING(value)
         c[0] = Cursor(p, p, p + PyBytes_GET_SIZE(value))
@@ -76,7 +76,9 @@ cdef list python_column(Batch batch, Slot slot, Py_ssize_t* row):
     cdef Text[SHARED_TEXTS] texts
     cdef list result
     if slot.group < 0:
-        return computed_column(batch.computed[slot.name], value_type, row)
+        if batch.plain is not None and slot.name in batch.plain:
+            return (<list>(<tuple>batch.plain[slot.name])[0]).copy()
+        return computed_column(batch.serialised(slot.name), value_type, row)
     if is_packed(batch, slot):
         return packed_column(batch, slot, row)
     state = &batch.states[slot.group]

@@ -412,6 +412,22 @@ def encode_value(value, uint32_t value_type=0):
     return out.finish()
 
 
+cdef bint is_plain(object value, uint32_t member) except -1:
+    """Whether a value is what decoding its serialised form gives: of exactly the Python type, and in its range."""
+    cdef int overflow = 0
+    cdef int64_t number
+    if member == DOUBLE:
+        return type(value) is float and not isnan(PyFloat_AS_DOUBLE(value))
+    if member == BOOL:
+        return type(value) is bool
+    if member == STRING:
+        return type(value) is str and value.isascii()    # others may have surrogates, which are an error
+    if (member == INT64 or member == INT32) and type(value) is int:
+        number = PyLong_AsLongLongAndOverflow(value, &overflow)
+        return not overflow and (member == INT64 or INT32_MIN <= number <= INT32_MAX)
+    return False
+
+
 cdef bint put_plain(Sink out, object value, uint32_t member) except -1:
     """Append a value that is of exactly the Python type that its member is made of; return whether it is."""
     cdef double number = 0

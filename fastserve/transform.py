@@ -170,7 +170,8 @@ def _store_outputs(batch: Batch, transform: Transform, result: Mapping[str, Any]
         if type(values) is not list or len(values) != batch.n_rows:
             values = _output(transform, result, name, batch.n_rows)
         try:
-            batch.set_computed(output, encode_column(values, value_type, name))
+            if not batch.set_plain(output, values, value_type):
+                batch.set_computed(output, encode_column(values, value_type, name))
         except (TypeError, ValueError) as exc:
             raise TransformError(f"{_place(transform, name)}: {exc}") from exc
 

@@ -455,6 +455,57 @@ def test_a_damaged_computed_value_names_its_row(emitter: str) -> None:
         EMITTERS[emitter](batch)
 
 
+PLAIN: list[tuple[int, list[Any]]] = [
+    (DOUBLE, [1.5, None, float("inf"), -0.0]),
+    (INT64, [2**63 - 1, -(2**63), None, 0]),
+    (int(ValueType.INT32), [2**31 - 1, -(2**31), None, 0]),
+    (STRING, ["", "text", None, "x" * 300]),
+    (int(ValueType.BOOL), [True, False, None, True]),
+]
+NOT_PLAIN: list[tuple[int, Any]] = [
+    (DOUBLE, 1),
+    (DOUBLE, float("nan")),
+    (INT64, 2**63),
+    (INT64, True),
+    (int(ValueType.INT32), 2**31),
+    (int(ValueType.FLOAT), 1.5),
+    (STRING, "\ud800"),
+    (STRING, b"x"),
+    (int(ValueType.BOOL), 1),
+    (int(ValueType.BYTES), b"x"),
+]
+
+
+def computed(value_type: int, n_rows: int) -> Batch:
+    return Batch(ReadPlan([], [Slot("r", "risk:r", value_type)], join_keys={}, required={}), {}, n_rows)
+
+
+@pytest.mark.parametrize(("value_type", "values"), PLAIN)
+def test_plain_computed_values_are_answered_as_serialised_ones(value_type: int, values: list[Any]) -> None:
+    plain, serialised = computed(value_type, 4), computed(value_type, 4)
+    given = values.copy()
+    assert plain.set_plain("r", given, value_type)
+    given[0] = None  # whoever computed them may go on using the list
+    serialised.set_computed("r", _core.encode_column(values, value_type))
+    for name in ("python", "slot", "json", "proto", "statuses", "text" if value_type == STRING else "fixed"):
+        assert EMITTERS[name](plain) == EMITTERS[name](serialised)
+    found = _core.python_columns(plain)
+    found["r"][0] = None
+    assert _core.python_columns(plain) == {"r": values}
+
+
+@pytest.mark.parametrize(("value_type", "value"), NOT_PLAIN)
+def test_values_that_need_conversion_are_not_plain(value_type: int, value: Any) -> None:
+    batch = computed(value_type, 2)
+    assert not batch.set_plain("r", [None, value], value_type)
+    assert batch.plain is None
+
+
+def test_plain_columns_have_a_value_per_row() -> None:
+    with pytest.raises(ValueError, match="r: 1 values for 2 rows"):
+        computed(INT64, 2).set_plain("r", [1], INT64)
+
+
 @pytest.mark.parametrize(
     "stamp", [b"\x08", b"\x08\xff", b"\x0a\x01", reference.encode_timestamp(LAST_SECOND)[:-1] + b"\x7f"]
 )
