@@ -21,12 +21,17 @@ from typing import Any
 from headline import PLOT, headline, headline_plot
 from marked import replaced
 from render_modes import cost_section, load_section, modes_section, scaling_section
+from vector_tables import micros, vectors_block, vectors_section
 
 BENCH = Path(__file__).parent
 ROOT = BENCH.parent
 
 Block = Callable[[dict[str, Any]], str]
-BLOCKS: list[tuple[str, str, Block]] = [("README.md", "headline", headline)]
+BLOCKS: list[tuple[str, str, Block]] = [
+    ("README.md", "headline", headline),
+    ("README.md", "vectors", vectors_block),
+    ("docs/vectors.md", "vectors", vectors_block),
+]
 """Page, name of the block in it, and what renders it."""
 
 HEAD = """\
@@ -145,7 +150,7 @@ HMGET the floor itself is higher, by what Redis takes to search 54 fields one by
 | `plugin.py` | Feast's own SDK, with its Redis store and with `fastserve.feast.OnlineStore` |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
 | `micro/` | pytest-benchmark: each hot function beside the same work done with protobuf and plain Python (`tests/reference.py`) |
-| `render.py`, `render_modes.py`, `headline.py`, `marked.py`, `report.py`, `results.json` | this page, those of its figures that other pages show, the HTML report with plots, and the figures |
+| `render.py`, `render_modes.py`, `vector_tables.py`, `headline.py`, `marked.py`, `report.py`, `results.json` | this page, those of its figures that other pages show, the HTML report with plots, and the figures |
 """
 
 
@@ -213,10 +218,6 @@ def plugin_section(found: dict[str, Any]) -> str:
         for entities, one in found.items()
     ]
     return PLUGIN + "".join(rows)
-
-
-def micros(seconds: float) -> str:
-    return f"{seconds * 1e6:,.0f}"
 
 
 def micro_section(micro: list[dict[str, Any]]) -> str:
@@ -295,30 +296,6 @@ def writes_section(found: dict[str, Any]) -> str:
         views=found["apply"]["views"],
         ours=found["apply"]["fastserve"],
         feast=found["apply"]["feast"],
-    )
-
-
-def vectors_section(found: dict[str, Any]) -> str:
-    lines = [
-        "\n## Precomputed vectors of all 48 features\n\n",
-        "Feast reads vectors of its own, with full names; the floors are one MGET of the packed vectors, and one HMGET of each "
-        "of Feast's, over a bare socket. A core each.\n\n",
-        "| entities | floor, us | packed, `to_dict` | x floor | Feast / that | packed, `to_numpy` | x floor | Feast / that "
-        "| Feast's vectors by fastserve, `to_dict` | x their floor | Feast |\n" + "| ---: " * 11 + "|\n",
-    ]
-    for entities, one in found["reads"].items():
-        wall = {name: each["wall"] for name, each in one.items()}
-        cells = [entities, micros(wall["floor"])]
-        for name in ("packed", "numpy"):
-            cells += [micros(wall[name]), f"{wall[name] / wall['floor']:.2f}", f"{wall['feast'] / wall[name]:.0f}"]
-        cells += [micros(wall["blobs"]), f"{wall['blobs'] / wall['blobs_floor']:.2f}", micros(wall["feast"])]
-        lines.append(f"| {' | '.join(map(str, cells))} |\n")
-    build, memory = found["build"], found["memory"]
-    return "".join(lines) + (
-        f"\nA build from the hashes makes {found['stored'] / build['fastserve']:,.0f} vectors a second, Feast's "
-        f"{found['stored'] / build['feast']:,.0f} ({build['feast'] / build['fastserve']:.0f} times). An entity's hash and packed "
-        f"vector take {memory['packed']:,.0f} bytes of Redis, Feast's hash with its vector in it {memory['feast']:,.0f} "
-        f"({memory['packed'] / memory['feast']:.2f} of that is ours).\n"
     )
 
 

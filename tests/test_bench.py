@@ -58,6 +58,24 @@ def test_the_plot_is_of_these_results(load: Any, results: dict[str, Any]) -> Non
         assert f" {ratio:,.3g}<" in text, f"{headline.PLOT}: run bench/render.py"
 
 
+def test_what_vectors_cost(load: Any, results: dict[str, Any]) -> None:
+    names = ("floor", "packed", "numpy", "views", "blobs_floor", "blobs", "feast")
+    reads = {n: {name: {"wall": i * 1e-3, "cpu": i * 1e-3} for i, name in enumerate(names, 1)} for n in ("1", "500")}
+    memory = {"hash": 900.0, "packed": 1500.0, "feast": 5000.0}
+    found = {"stored": 2000, "reads": reads, "memory": memory, "build": {"feast": 2.0, "fastserve": 0.04}}
+    tables = load("vector_tables")
+    block = tables.vectors_block({**results, "vectors": found})
+    assert "| packed vectors, `to_dict` | 2,000 | 2,000 | 1,500 |" in block
+    assert "| the same by Feast itself, `to_dict` | 7,000 | 7,000 | 5,000 |" in block
+    assert "50,000 a second, by Feast at 1,000" in block
+    section = tables.vectors_section(found)
+    assert (
+        "| 500 | 1,000 | 2,000 | 2.00 | 4 | 3,000 | 3.00 | 2 | 6,000 | 1.20 | 4,000 | 7,000 | 2,000 | 7,000 | 4 |"
+        in section
+    )
+    assert "(0.30 of that is ours)" in section
+
+
 def test_a_block_is_replaced_and_nothing_else(load: Any) -> None:
     marked = load("marked")
     page = "a\n<!-- bench:x -->\nold\n<!-- end bench:x -->\nb\n"
