@@ -5,7 +5,7 @@
 Takes one job per line from stdin and answers each with one line:
 
 {"do": "calls", "features": F, "keys": [...], "n": n, "budget": seconds}
-    n equal reads, one after the other, or as many as the budget allows, but at least 3:
+    n equal reads, one after the other, or as many as the budget allows, but at least 2:
     {"taken": [seconds of each], "cpu": seconds of CPU per read, "digest": hash of the answer}
 {"do": "load", "features": F, "keys": [[...], ...], "workers": n, "seconds": s}
     the reads in turn, by so many threads (or tasks, if async): {"rate": reads per second, "cpu": as above}
@@ -54,7 +54,7 @@ class Direct:
         call, clock = self.call(job["features"], job["keys"]), time.perf_counter
         answer, taken = call(), []
         cpu, end = time.process_time(), clock() + job["budget"]
-        while len(taken) < job["n"] and (clock() < end or len(taken) < 3):
+        while len(taken) < job["n"] and (clock() < end or len(taken) < 2):
             start = clock()
             call()
             taken.append(clock() - start)
@@ -108,7 +108,7 @@ class Async(Direct):
         call, clock = self.call(job["features"], job["keys"]), time.perf_counter
         answer, taken = await call(), []
         cpu, end = time.process_time(), clock() + job["budget"]
-        while len(taken) < job["n"] and (clock() < end or len(taken) < 3):
+        while len(taken) < job["n"] and (clock() < end or len(taken) < 2):
             start = clock()
             await call()
             taken.append(clock() - start)

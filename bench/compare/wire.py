@@ -28,25 +28,36 @@ def post(body: bytes, path: str = READ) -> bytes:
     return "\r\n".join((*lines, "", "")).encode() + body
 
 
-def split(data: bytes | bytearray) -> tuple[int, int] | None:
-    """Return where the body of the first message in `data` begins and ends; None if its end has not come yet."""
+def extent(data: bytes | bytearray) -> tuple[int, int] | None:
+    """Return where the body of the first message in `data` begins, and will end; None if its head is not complete."""
     start = data.find(b"\r\n\r\n") + 4
     if start < 4:
         return None
     found = LENGTH.search(data, 0, start)
-    end = start + (int(found[1]) if found else 0)
-    return (start, end) if len(data) >= end else None
+    return start, start + (int(found[1]) if found else 0)
+
+
+def split(data: bytes | bytearray) -> tuple[int, int] | None:
+    """Return where the body of the first message in `data` begins and ends; None if its end has not come yet."""
+    found = extent(data)
+    return found if found and len(data) >= found[1] else None
 
 
 def exchange(sock: socket.socket, request: bytes) -> bytes:
     """Send a request and return its whole answer, head and body. Raises ConnectionError."""
     sock.sendall(request)
+    data = b""
+    while (found := extent(data)) is None:
+        data += received(sock)
+    parts, left = [data], found[1] - len(data)
+    while left > 0:
+        parts.append(received(sock))
+        left -= len(parts[-1])
+    return b"".join(parts)
+
+
+def received(sock: socket.socket) -> bytes:
     data = sock.recv(1 << 18)
-    while data and (found := split(data)) is None:
-        more = sock.recv(1 << 18)
-        if not more:
-            raise ConnectionError(f"the server closed the connection after {data[:200]!r}")
-        data += more
     if not data:
         raise ConnectionError("the server closed the connection")
-    return data[: found[1]]
+    return data
