@@ -86,7 +86,8 @@ def micro(*options: str) -> list[dict[str, Any]]:
     """The steps of a read: seconds (median) by the core and by protobuf with plain Python. `options` are pytest's."""
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary) / "micro.json"
-        command = [sys.executable, "-m", "pytest", "-q", str(BENCH / "micro"), f"--benchmark-json={report}", *options]
+        command = [sys.executable, "-m", "pytest", "-q", str(BENCH / "micro/test_micro.py"), *options]
+        command.append(f"--benchmark-json={report}")
         done = subprocess.run(command, cwd=BENCH.parent, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(done.stdout)

@@ -167,6 +167,8 @@ def server(command: list[str], folder: Path) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "FEAST_USAGE": "False", "PYTHONPATH": str(BENCH.parent), "PYTHONWARNINGS": "ignore"}
+    # What pip installs has its bytecode beside it; a source tree may have it too.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     bound = ["taskset", "-c", str(CORES[0]), *command, str(port)]
     with open(folder / f"log-{port}", "wb") as log:
         process = subprocess.Popen(bound, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
