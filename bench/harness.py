@@ -12,10 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BENCH", "CORES", "Subject", "feast_python", "pin", "redis_server", "run"]
+__all__ = ["BENCH", "CORES", "Subject", "feast_python", "pin", "redis_server", "remote_client", "run"]
 
 BENCH = Path(__file__).parent
 CORES = sorted(os.sched_getaffinity(0))
+
+CLIENT = """\
+project: bank
+provider: local
+registry: {registry}
+online_store: {{type: remote, path: "http://127.0.0.1:{port}"}}
+entity_key_serialization_version: 3
+"""
 
 
 @contextlib.contextmanager
@@ -35,6 +43,13 @@ def redis_server() -> Iterator[tuple[int, int]]:
     finally:
         process.terminate()
         process.wait()
+
+
+def remote_client(folder: Path, repository: Path, port: int) -> Path:
+    """Write the feature_store.yaml of a client of a repository's server, which both SDKs take; return its folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "feature_store.yaml").write_text(CLIENT.format(registry=repository / "registry.db", port=port))
+    return folder
 
 
 def pin(process: int, core: int) -> None:

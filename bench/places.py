@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import BENCH, CORES, pin, redis_server, run
+from harness import BENCH, CORES, pin, redis_server, remote_client, run
 from serving import server
 
 __all__ = ["WINDOW", "Places", "bodies", "keys_of", "places"]
@@ -27,14 +27,6 @@ __all__ = ["WINDOW", "Places", "bodies", "keys_of", "places"]
 DATABASES = {"regular": 0, "vectors": 1, "packed": 2}
 WINDOW = ("2025-01-01", "2026-06-01")
 OURS = [sys.executable, "-m", "fastserve"]
-
-CLIENT = """\
-project: bank
-provider: local
-registry: {registry}
-online_store: {{type: remote, path: "http://127.0.0.1:{port}"}}
-entity_key_serialization_version: 3
-"""
 
 
 class Places:
@@ -106,10 +98,7 @@ class Places:
     def client(self, name: str, port: int) -> Path:
         """Write the feature_store.yaml of a client of the server at a port, which both SDKs take."""
         folder = self.base / f"client-{port}"
-        folder.mkdir(exist_ok=True)
-        registry = self.folders[name] / "registry.db"
-        (folder / "feature_store.yaml").write_text(CLIENT.format(registry=registry, port=port))
-        return folder
+        return remote_client(folder, self.folders[name], port)
 
 
 @contextlib.contextmanager

@@ -16,21 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import CORES, Subject, pin
+from harness import CORES, Subject, pin, remote_client
 from reading import flat
 
 __all__ = ["remote"]
 
 SIZES = {1: 2000, 50: 300}  # entities of a request -> calls of fastserve in one round
 SHARES = {"feast": 10, "fastserve on feast serve": 10}  # they make so many times fewer calls
-
-CLIENT = """\
-project: bank
-provider: local
-registry: {registry}
-online_store: {{type: remote, path: "http://127.0.0.1:{port}"}}
-entity_key_serialization_version: 3
-"""
 
 
 def remote(feast: str, folder: Path, redis: int, stored: int, rounds: int, flat_calls: int) -> dict[str, Any]:
@@ -51,8 +43,8 @@ def remote(feast: str, folder: Path, redis: int, stored: int, rounds: int, flat_
         serving(ours, folder) as our_port,
         serving(theirs, folder, "--max-requests", "1000000000") as feast_port,
     ):
-        to_ours = client(Path(temporary) / "ours", folder, our_port)
-        to_feast = client(Path(temporary) / "feast", folder, feast_port)
+        to_ours = remote_client(Path(temporary) / "ours", folder, our_port)
+        to_feast = remote_client(Path(temporary) / "feast", folder, feast_port)
         results: dict[str, Any] = {"sdk": compare(subjects(feast, to_ours, to_feast), stored, rounds)}
         if flat_calls:
             results["flat"] = flat(to_ours, flat_calls)
@@ -101,13 +93,6 @@ def report_line(entities: int, found: dict[str, dict[str, float]]) -> str:
         f"({ours / plain:.2f} x plain)   Feast {feast * 1e6:10.1f} us ({feast / ours:5.1f} x ours)   fastserve on "
         f"feast serve {found['fastserve on feast serve']['wall'] * 1e6:10.1f} us"
     )
-
-
-def client(folder: Path, repository: Path, port: int) -> Path:
-    """Write the feature_store.yaml of a client, which both SDKs take."""
-    folder.mkdir()
-    (folder / "feature_store.yaml").write_text(CLIENT.format(registry=repository / "registry.db", port=port))
-    return folder
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from wire import connect, exchange, split
 
-__all__ = ["http", "redis"]
+__all__ = ["caller", "connected", "http", "redis", "rows"]
 
 Prepare = Callable[[list[str]], Callable[[], None]]
 
@@ -18,15 +18,21 @@ def rows(keys: list[str]) -> list[dict[str, str]]:
     return [{"customer_id": key} for key in keys]
 
 
-def redis(store: Any, features: Any, full_names: bool) -> Prepare:
-    """Commands of a read and the bytes of their replies."""
-    from fastserve import online
-
+def connected(store: Any) -> socket.socket:
+    """A connection to the database of a store."""
     connection = store.config.online_store.connection
     sock = connect(connection.port)
     if connection.db:
         sock.sendall(b"SELECT %d\r\n" % connection.db)
         assert sock.recv(100) == b"+OK\r\n"
+    return sock
+
+
+def redis(store: Any, features: Any, full_names: bool) -> Prepare:
+    """Commands of a read and the bytes of their replies."""
+    from fastserve import online
+
+    sock = connected(store)
     plan = store.plan(features, full_names)
 
     def prepare(keys: list[str]) -> Callable[[], None]:
@@ -61,6 +67,8 @@ def http(store: Any, features: Any, full_names: bool) -> Prepare:
 
 
 def caller(sock: socket.socket, sent: bytes, size: int) -> Callable[[], None]:
+    """A call that sends these bytes and receives so many."""
+
     def call() -> None:
         sock.sendall(sent)
         left = size

@@ -25,13 +25,10 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
+from floor import caller, connected, rows
 from worker import Call, measure
 
 SERVICE = "everything"
-
-
-def rows(keys: list[str]) -> list[dict[str, str]]:
-    return [{"customer_id": key} for key in keys]
 
 
 def sdk(store: Any, form: str, of_views: bool = False) -> Callable[[list[str]], Call]:
@@ -52,11 +49,7 @@ def bare_socket(store: Any) -> Callable[[list[str]], Call]:
     """The commands of a read and the bytes of its reply, nothing parsed."""
     from fastserve import online
 
-    connection = store.config.online_store.connection
-    sock = socket.create_connection((connection.host, connection.port))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.sendall(b"*2\r\n$6\r\nSELECT\r\n$1\r\n%d\r\n" % connection.db)
-    assert sock.recv(100) == b"+OK\r\n"
+    sock = connected(store)
     plan = store.plan(store.get_feature_service(SERVICE), True)
 
     def prepare(keys: list[str]) -> Call:
@@ -66,15 +59,7 @@ def bare_socket(store: Any) -> Callable[[list[str]], Call]:
             prefix = plan.groups[0].vector_prefix
             commands, n = hiredis.pack_command(("MGET", *(prefix + key for key in batch.entity_keys(0)))), 1
         sock.sendall(commands)
-        size = size_of_replies(sock, n)
-
-        def call() -> None:
-            sock.sendall(commands)
-            left = size
-            while left:
-                left -= len(sock.recv(1 << 17))
-
-        return call
+        return caller(sock, commands, size_of_replies(sock, n))
 
     return prepare
 

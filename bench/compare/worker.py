@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+import floor
 
 Call = Callable[[], Any]
 
@@ -49,35 +50,10 @@ def sdk(store: Any) -> Callable[[list[str]], Call]:
     return prepare
 
 
-def floor(folder: str) -> Callable[[list[str]], Call]:
-    """The same command bytes sent and the same reply bytes read over a bare socket, nothing parsed."""
-    from fastserve import FeatureStore, online
+def bare_socket(folder: str) -> Callable[[list[str]], Call]:
+    from fastserve import FeatureStore
 
-    store = FeatureStore(repo_path=folder)
-    plan = store.plan(references())
-    connection = store.config.online_store.connection
-    sock = socket.create_connection((connection.host, connection.port))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def prepare(keys: list[str]) -> Call:
-        batch = online.begin(plan, [{"customer_id": key} for key in keys])
-        commands = b"".join(iter(batch.commands, None))
-        sock.sendall(commands)
-        size, done = 0, False
-        while not done:
-            data = sock.recv(1 << 17)
-            size += len(data)
-            done = batch.feed(data)
-
-        def call() -> None:
-            sock.sendall(commands)
-            left = size
-            while left:
-                left -= len(sock.recv(1 << 17))
-
-        return call
-
-    return prepare
+    return floor.redis(FeatureStore(repo_path=folder), references(), full_names=False)
 
 
 def measure(call: Call, calls: int, to_answer: Call | None = None) -> dict[str, Any]:
@@ -98,7 +74,7 @@ def measure(call: Call, calls: int, to_answer: Call | None = None) -> dict[str, 
 
 
 def main() -> None:
-    prepare = {"feast": feast, "fastserve": fastserve, "floor": floor}[sys.argv[1]](sys.argv[2])
+    prepare = {"feast": feast, "fastserve": fastserve, "floor": bare_socket}[sys.argv[1]](sys.argv[2])
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(measure(prepare(request["keys"]), request["calls"])), flush=True)
