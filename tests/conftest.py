@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from fastserve import FeatureStore
 from tests import goldens
+from tests.commands import Cli
 from tests.servers import Certificates, PostgresServer, RedisServer
 
 settings.register_profile("fastserve", deadline=None, print_blob=True, max_examples=100)
@@ -95,6 +96,19 @@ def redis_bank_repo(redis_bank: RedisServer, tmp_path: Path) -> Path:
     """The bank repository reading `redis_bank`."""
     store = {"type": "redis", "connection_string": redis_bank.connection_string}
     return goldens.copy_bank(tmp_path / "bank", store)
+
+
+@pytest.fixture
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable says which repository the command line is about."""
+    for variable in ("FEATURE_REPO_DIR_ENV_VAR", "FEATURE_STORE_YAML_BASE64", "FEAST_FS_YAML_FILE_PATH"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def on_redis(redis_bank_repo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The command line over `redis_bank_repo`."""
+    return Cli(redis_bank_repo, capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -29,21 +29,12 @@ from tests.servers import RedisServer, free_port
 
 C1 = ("-e", "customer_id=C1")
 
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("FEATURE_REPO_DIR_ENV_VAR", "FEATURE_STORE_YAML_BASE64", "FEAST_FS_YAML_FILE_PATH"):
-        monkeypatch.delenv(variable, raising=False)
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 @pytest.fixture
 def fastserve(sqlite_bank_repo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     return Cli(sqlite_bank_repo, capsys, monkeypatch)
-
-
-@pytest.fixture
-def on_redis(redis_bank_repo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    return Cli(redis_bank_repo, capsys, monkeypatch)
 
 
 def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

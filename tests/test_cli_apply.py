@@ -15,11 +15,7 @@ from tests import goldens
 from tests.commands import Cli
 from tests.repos import change, registry_of, write_repo
 
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("FEATURE_REPO_DIR_ENV_VAR", "FEATURE_STORE_YAML_BASE64", "FEAST_FS_YAML_FILE_PATH"):
-        monkeypatch.delenv(variable, raising=False)
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 @pytest.fixture

@@ -13,21 +13,12 @@ from tests.servers import RedisServer, free_port
 
 FEW = ("--calls", "2", "--workers", "0")
 
-
-@pytest.fixture(autouse=True)
-def few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("FEATURE_REPO_DIR_ENV_VAR", "FEATURE_STORE_YAML_BASE64", "FEAST_FS_YAML_FILE_PATH"):
-        monkeypatch.delenv(variable, raising=False)
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 @pytest.fixture
 def fastserve(bank_repo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     return Cli(bank_repo, capsys, monkeypatch)
-
-
-@pytest.fixture
-def on_redis(redis_bank_repo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    return Cli(redis_bank_repo, capsys, monkeypatch)
 
 
 def test_a_service_is_measured_with_entities_of_the_store(fastserve: Cli) -> None:

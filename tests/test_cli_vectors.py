@@ -12,12 +12,12 @@ from tests.repos import change
 from tests.servers import RedisServer
 from tests.vector_repos import USERS, at, write_config, write_vector_repo
 
+pytestmark = pytest.mark.usefixtures("no_environment")
+
 
 @pytest.fixture
 def fastserve(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The command line over an applied repository with the service `one`; its views are loaded."""
-    for variable in ("FEATURE_REPO_DIR_ENV_VAR", "FEATURE_STORE_YAML_BASE64", "FEAST_FS_YAML_FILE_PATH"):
-        monkeypatch.delenv(variable, raising=False)
     folder = write_vector_repo(tmp_path / "repo", {"type": "sqlite", "path": "data/online.db"})
     with FeatureStore(folder) as store:
         store.apply_repo()
