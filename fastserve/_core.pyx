@@ -51,7 +51,8 @@ include "_core_layout.pxi"   # VectorLayout: what a packed vector of all feature
 include "_core_plan.pxi"     # ReadPlan, KeyGroup, Slot: what does not depend on the entities
 include "_core_resp.pxi"     # Redis's replies: numbers, texts, errors
 include "_core_rows.pxi"     # a request's rows -> columns
-include "_core_batch.pxi"    # Batch: distinct entities, framed commands, accepted replies, statuses
+include "_core_batch.pxi"    # Batch: distinct entities, framed commands, what the store holds for them
+include "_core_replies.pxi"  # the replies to a Batch's commands, scanned into its cells
 include "_core_vector.pxi"   # packed vectors: checked, and read in place
 include "_core_feast.pxi"    # Feast's precomputed vectors, both ways
 include "_core_known.pxi"    # Batches of keys that a store gave

@@ -2,9 +2,6 @@
 #
 #   cells            for each group, for each distinct entity, for each field: offset and length in the reply buffer,
 #                    length -1 where nothing is stored. Commands are sent in this order, so replies fill it front to back
-#   reply of HMGET   "*" fields CRLF, then per field "$" length CRLF bytes CRLF, or "$-1" CRLF for nothing
-#   reply of HGETALL "*" 2 x fields CRLF, then name and value of each field that the hash has, in any order
-#   reply of MGET    "*" keys CRLF, then the vector of each key, or "$-1" CRLF for none: it fills one cell per entity
 
 cdef list echo_column(list values, str name):
     """The Values of a join key that no requested view uses, but the answer repeats; each has the type that it shows."""
@@ -144,7 +141,7 @@ cdef class Batch:
             state.first_value, state.n_values = state.first_cell, state.n_fields
             self.n_cells += state.n_entities * state.n_fields
         self.make_cells(expect_feast(self, self.n_cells))
-        self.skip_finished_groups()
+        skip_finished_groups(self)
         return 0
 
     cdef int make_cells(self, Py_ssize_t n) except -1:
@@ -286,7 +283,7 @@ cdef class Batch:
         self.refusal = self.shown = None
         forget_looks(self)
         self.clear_cells()
-        self.skip_finished_groups()
+        skip_finished_groups(self)
 
     @property
     def asked(self):
@@ -310,9 +307,9 @@ cdef class Batch:
         """
         cdef Py_ssize_t n = 0, end
         cdef const uint8_t* p = given_bytes(data, size, &n)
-        end = self.take(p, n, self.expected_cells, False)
+        end = accept_replies(self, p, n, self.expected_cells, False)
         if 0 <= end < n:
-            self.unusual(p + end, n - end)
+            unusual_reply(self, p + end, n - end)
         return end >= 0
 
     def feed_from(self, data, Py_ssize_t start, Py_ssize_t size, Py_ssize_t until):
@@ -333,137 +330,8 @@ cdef class Batch:
         cdef const uint8_t* p = given_bytes(data, size, &n)
         if not 0 <= start <= n or not 0 <= until <= self.expected_cells:
             raise ValueError(f"from {start} of {n} bytes, until {until} of {self.expected_cells}")
-        end = self.take(p + start, n - start, until, True)
+        end = accept_replies(self, p + start, n - start, until, True)
         return start + end if end >= 0 else -1
-
-    cdef Py_ssize_t take(self, const uint8_t* data, Py_ssize_t n, Py_ssize_t until, bint keep_errors) except -2:
-        """Scan and copy what belongs to this batch; return how many bytes, or -1 if all do and more are wanted."""
-        cdef Py_ssize_t before = self.replies.size
-        cdef bint done
-        if self.scanned < before:    # in the middle of a reply, which must lie in one piece
-            self.replies.put(data, n)
-            done = self.scan(self.replies.data, self.replies.size, until, keep_errors)
-            if done:
-                self.replies.size = self.scanned
-        else:    # where it is; offsets are as if it were copied already
-            done = self.scan(data - before, before + n, until, keep_errors)
-            self.replies.put(data, self.scanned - before if done else n)
-        if not done and self.plan.has_vectors:
-            look_ahead(self)
-        return self.scanned - before if done else -1
-
-    cdef bint scan(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t until, bint keep_errors) except -1:
-        """Scan up to the cell `until`; return whether it was reached. `data` is what `replies` holds or will hold."""
-        cdef Py_ssize_t at = self.scanned, cell = self.filled_cells, after
-        cdef int64_t n = 0
-        while cell < until:
-            if keep_errors and self.fields_left == 0 and at < size and data[at] == c'-':
-                after = self.scan_error(data, at, size)
-            elif self.states[self.scan_group].whole_hash is not NULL:
-                after = self.scan_hash(&self.states[self.scan_group], &self.cells[cell], data, at, size)
-            else:
-                after = -1
-            if after == 0:
-                break
-            if after > 0:
-                at = after
-                self.begin_reply()
-                cell += self.reply_entities * self.states[self.scan_group].n_fields
-                self.scan_entity += self.reply_entities
-                self.skip_finished_groups()
-                continue
-            if self.fields_left == 0:
-                after = read_length(data, at, size, c'*', &n)
-                if after == 0:
-                    break
-                self.begin_reply()
-                if after < 0 or n != self.reply_entities * self.states[self.scan_group].n_fields:
-                    self.unusual(data + at, size - at)
-                self.fields_left = n
-                at = after
-            after = read_length(data, at, size, c'$', &n)
-            if after == 0 or (after > 0 and n >= 0 and size - after < n + 2):
-                break
-            if after < 0 or n < -1 or (n >= 0 and (data[after + n] != c'\r' or data[after + n + 1] != c'\n')):
-                self.unusual(data + at, size - at)
-            self.cells[cell] = Cell(after, n)
-            at = after + n + 2 if n >= 0 else after
-            cell += 1
-            self.fields_left -= 1
-            if self.fields_left == 0:
-                self.scan_entity += self.reply_entities
-                self.skip_finished_groups()
-        self.scanned = at
-        self.filled_cells = cell
-        return cell >= until
-
-    cdef inline void begin_reply(self) noexcept:
-        """Note how many entities the next reply is about."""
-        cdef const GroupState* state = &self.states[self.scan_group]
-        self.reply_entities = 1
-        if state.keys_per_command:
-            self.reply_entities = min(state.keys_per_command, state.n_entities - self.scan_entity)
-
-    cdef Py_ssize_t scan_error(self, const uint8_t* data, Py_ssize_t start, Py_ssize_t size) except -1:
-        """Scan an error reply; return the offset behind it, or 0 when bytes are missing."""
-        cdef Py_ssize_t after = read_error(data, start, size)
-        if after < 0:
-            self.unusual(data + start, size - start)
-        if after > 0 and self.refusal is None:
-            self.refusal = PyBytes_FromStringAndSize(<char*>data + start + 1, after - start - 3), self.scanned_key()
-        return after
-
-    cdef Py_ssize_t scan_hash(
-        self, const GroupState* state, Cell* cells, const uint8_t* data, Py_ssize_t start, Py_ssize_t size
-    ) except -1:
-        """Scan one reply of HGETALL; return the offset behind it, or 0 when bytes are missing: it is then scanned anew."""
-        cdef FieldTable table = <FieldTable>state.whole_hash
-        cdef Py_ssize_t at, name
-        cdef int64_t n = 0, i, name_size = 0, value_size = 0
-        cdef int index
-        at = read_length(data, start, size, c'*', &n)
-        if at == 0:
-            return 0
-        if at < 0 or n < 0 or n % 2:
-            self.unusual(data + start, size - start)
-        for i in range(n // 2):
-            name = table.expected(i, data + at, size - at)
-            if likely(name > 0):
-                index = table.order[i]
-                at += name
-            else:
-                name = read_text(data, at, size, &name_size)
-                if name == 0:
-                    return 0
-                if name < 0:
-                    self.unusual(data + start, size - start)
-                index = table.find_at(i, data + name, name_size)
-                at = name + name_size + 2
-            at = read_text(data, at, size, &value_size)
-            if at == 0:
-                return 0
-            if at < 0:
-                self.unusual(data + start, size - start)
-            if index >= 0:
-                cells[index] = Cell(at, value_size)
-            at += value_size + 2
-        return at
-
-    cdef void skip_finished_groups(self) noexcept:
-        """Let scan_group and scan_entity point to the entity whose reply comes next."""
-        while self.scan_group < self.n_groups and self.scan_entity == self.states[self.scan_group].n_entities:
-            self.scan_group += 1
-            self.scan_entity = 0
-
-    cdef int unusual(self, const uint8_t* rest, Py_ssize_t size) except -1:
-        raise UnusualReply(PyBytes_FromStringAndSize(<char*>rest, size), self.scanned_key())
-
-    cdef bytes scanned_key(self):
-        """The key of the command whose reply comes next; empty if there is none."""
-        cdef Py_ssize_t key = self.n_keys
-        if self.scan_group < self.n_groups:
-            key = self.states[self.scan_group].first_key + self.scan_entity
-        return self.key_bytes(key) if key < self.n_keys else b""
 
     cdef bytes key_bytes(self, Py_ssize_t key):
         return PyBytes_FromStringAndSize(<char*>self.keys.data + self.key_start(key), self.key_ends[key] - self.key_start(key))

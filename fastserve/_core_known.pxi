@@ -33,7 +33,7 @@ cdef int put_known_keys(Batch batch, GroupState* state, list keys) except -1:
     state.constant = False
     batch.n_rows = n
     batch.send_group = batch.scan_group = 0
-    batch.skip_finished_groups()
+    skip_finished_groups(batch)
     return 0
 
 

@@ -107,7 +107,7 @@ def take_replies(in_flight, bytes data not None, Py_ssize_t at):
         read = entry[0]
         batch = read.batch
         until = entry[1]
-        end = batch.take(p + at, size - at, until, True)
+        end = accept_replies(batch, p + at, size - at, until, True)
         if end < 0:
             return -1
         at += end
