@@ -26,7 +26,7 @@ from vector_tables import micros, vectors_block, vectors_section
 BENCH = Path(__file__).parent
 ROOT = BENCH.parent
 
-Block = Callable[[dict[str, Any]], str]
+Block = Callable[[Any], str]
 BLOCKS: list[tuple[str, str, Block]] = [
     ("README.md", "headline", headline),
     ("README.md", "vectors", vectors_block),
@@ -181,6 +181,17 @@ def async_row(loop: str, found: dict[str, dict[str, float]]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+def sdk_section(found: dict[str, Any]) -> str:
+    tables = (
+        TABLE.format(placement=where) + "".join(row(*item) for item in rows.items()) for where, rows in found.items()
+    )
+    return SDK + "".join(tables)
+
+
+def async_section(found: dict[str, Any]) -> str:
+    return ASYNC + "".join(async_row(*item) for item in found.items())
+
+
 def remote_section(found: dict[str, Any]) -> str:
     lines = [REMOTE]
     for entities, one in found["sdk"].items():
@@ -308,6 +319,24 @@ def flat_section(found: dict[str, float], title: str = "Flat") -> str:
     )
 
 
+SECTIONS: list[tuple[str, Block]] = [
+    ("load", load_section),
+    ("cost", cost_section),
+    ("scaling", scaling_section),
+    ("sdk", sdk_section),
+    ("async", async_section),
+    ("on_demand", on_demand_section),
+    ("remote", remote_section),
+    ("plugin", plugin_section),
+    ("micro", micro_section),
+    ("flat", flat_section),
+    ("serving", serving_section),
+    ("vectors", vectors_section),
+    ("writes", writes_section),
+]
+"""Part of the results, and what renders it, in the order of the page; the access modes come before."""
+
+
 def page(results: dict[str, Any]) -> str:
     """Return bench/README.md."""
     text = HEAD.format(**results["machine"])
@@ -315,35 +344,7 @@ def page(results: dict[str, Any]) -> str:
         text += modes_section(results["modes"], results["machine"].get("features", 48))
     for features, found in results.get("modes_by_features", {}).items():
         text += modes_section(found, features)
-    if "load" in results:
-        text += load_section(results["load"])
-    if "cost" in results:
-        text += cost_section(results["cost"])
-    if "scaling" in results:
-        text += scaling_section(results["scaling"])
-    if "sdk" in results:
-        text += SDK
-        for placement, found in results["sdk"].items():
-            text += TABLE.format(placement=placement) + "".join(row(*item) for item in found.items())
-    if "async" in results:
-        text += ASYNC + "".join(async_row(*item) for item in results["async"].items())
-    if "on_demand" in results:
-        text += on_demand_section(results["on_demand"])
-    if "remote" in results:
-        text += remote_section(results["remote"])
-    if "plugin" in results:
-        text += plugin_section(results["plugin"])
-    if "micro" in results:
-        text += micro_section(results["micro"])
-    if "flat" in results:
-        text += flat_section(results["flat"])
-    if "serving" in results:
-        text += serving_section(results["serving"])
-    if "vectors" in results:
-        text += vectors_section(results["vectors"])
-    if "writes" in results:
-        text += writes_section(results["writes"])
-    return text + TAIL
+    return text + "".join(section(results[part]) for part, section in SECTIONS if part in results) + TAIL
 
 
 def main() -> None:
