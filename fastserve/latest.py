@@ -53,6 +53,7 @@ class LatestRows:
         self._deals = deals
         self._schema: Any = None
         self._held: list[Any] = []
+        self._found: tuple[Any, bytes] | None = None
         self._bytes = 0
         self._files: _Files | None = None
 
@@ -96,13 +97,26 @@ class LatestRows:
             self._files.add(batch)
         self._held = []
 
+    def count(self) -> int:
+        """Return how many rows `rows` has, or at most, if they went to files; nothing can be added any more."""
+        if self._files is not None:
+            return self._files.n_rows
+        found = self._find()
+        return len(found[1]) // 8 if found else 0
+
+    def _find(self) -> tuple[Any, bytes] | None:
+        """Return the latest rows of what is held."""
+        if self._held:
+            batch = _as_one(self._held, self._schema)
+            self._held = []
+            self._found = batch, self._latest(batch)
+        return self._found
+
     def rows(self) -> Iterator[tuple[Any, bytes]]:
         """Yield (batch, int64 numbers of rows in it), each key once; nothing can be added any more."""
         if self._files is None:
-            if self._held:
-                batch = _as_one(self._held, self._schema)
-                self._held = []
-                yield batch, self._latest(batch)
+            if found := self._find():
+                yield found
             return
         for path in self._files.finish():
             with LatestRows(self._plan, self._created, self._budget, self._folder, self._deals + 1) as part:
@@ -120,6 +134,7 @@ class _Files:
 
         self._plan = plan
         self._shift = deals * BITS
+        self.n_rows = 0
         import tempfile
 
         self._folder = Path(tempfile.mkdtemp(prefix="fastserve-", dir=folder))
@@ -127,6 +142,7 @@ class _Files:
         self._writers = [pa.ipc.new_file(str(path), schema) for path in self._paths]
 
     def add(self, batch: Any) -> None:
+        self.n_rows += batch.num_rows
         for part, rows in deal(self._plan, batch, PARTS, self._shift):
             self._writers[part].write_batch(rows)
 

@@ -35,6 +35,7 @@ from fastserve.stores.base import RowWriter
 from fastserve.write import ViewWriter, compile_writer, write_batches
 
 __all__ = [
+    "WRITING",
     "Job",
     "Loaded",
     "Settings",
@@ -52,6 +53,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 WINDOW_WITHOUT_TTL = timedelta(weeks=52)
+
+WRITING = "writing the latest row of each entity"
 
 T = TypeVar("T")
 J = TypeVar("J")
@@ -106,6 +109,12 @@ class Loaded:
     n_rows: int
     n_written: int
     n_applied: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.view}: {self.n_rows} rows in the window, the latest of each of {self.n_written} entities; "
+            f"{self.n_applied} of these were newer than what was stored and were written"
+        )
 
 
 # --- which views -----------------------------------------------------------------------------------------------------
@@ -302,7 +311,7 @@ def load_view(store: RowWriter, job: Job, settings: Settings, progress: Progress
             latest.add(batch)
             n_rows += batch.num_rows
             told.advance(batch.num_rows)
-        told.stage("writing", n_rows)
+        told.stage(WRITING, latest.count())
         n_written, n_applied = _write_latest(store, job, settings, told, _until(stop, latest.rows()), stop)
     return Loaded(job.name, job.start, job.end, n_rows, n_written, n_applied)
 

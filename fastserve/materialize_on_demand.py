@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastserve.latest import LatestRows
-from fastserve.materialize import Loaded, Settings, Stopped, Window
+from fastserve.materialize import WRITING, Loaded, Settings, Stopped, Window
 from fastserve.model import FeatureView, OnDemandFeatureView
 from fastserve.parquet import FileRows
 from fastserve.plan import PlanOptions
@@ -111,7 +111,7 @@ def load_on_demand(
         told.stage("reading", sum(source.rows.n_rows() for source in job.sources))
         tables = [_latest(job, source, settings, told, stop) for source in job.sources]
         keys = _in_window(job, tables)
-        told.stage("writing", len(keys))
+        told.stage(WRITING, len(keys))
         applied = 0
         for start in range(0, len(keys), settings.chunk_rows or CHUNK_KEYS):
             _look(stop)

@@ -19,7 +19,7 @@ class ViewProgress(Protocol):
     """One view's; called from the threads that load it."""
 
     def stage(self, name: str, total: int) -> None:
-        """Begin "reading" or "writing" of about so many rows."""
+        """Begin a stage, such as "reading", of so many rows; of at most so many where that is not known beforehand."""
 
     def advance(self, n_rows: int) -> None:
         """So many more rows are done."""
@@ -123,7 +123,7 @@ class _Lines:
         self.close()
         self._stage, self._done, self._total = name, 0, total
         self._start = self._said = time.monotonic()
-        logger.info("%s: %s %d rows", self._name, name, total)
+        logger.info("%s: %s: at most %d rows", self._name, name, total)
 
     def advance(self, n_rows: int) -> None:
         self._done += n_rows
@@ -132,11 +132,11 @@ class _Lines:
             self._said = now
             rate = self._done / (now - self._start)
             left = max(self._total - self._done, 0) / rate if rate else 0.0
-            message = "%s: %s %d of %d rows, %.0f rows/s, %.0f s left"
+            message = "%s: %s: %d of %d rows, %.0f rows/s, %.0f s left"
             logger.info(message, self._name, self._stage, self._done, self._total, rate, left)
 
     def close(self) -> None:
         if self._stage:
             seconds = time.monotonic() - self._start
-            logger.info("%s: %s ended after %d rows, %.1f s", self._name, self._stage, self._done, seconds)
+            logger.info("%s: %s: ended after %d rows, %.1f s", self._name, self._stage, self._done, seconds)
             self._stage = ""

@@ -377,8 +377,7 @@ class WritingMixin:
 
     def _record(self, loaded: Loaded) -> None:
         self._adopt(self._registry.update(lambda message: loading.record(message, self.config.project, loaded)))
-        message = "%s: %d rows in the window, %d entities, %d rows were newer than what was stored"
-        logger.info(message, loaded.view, loaded.n_rows, loaded.n_written, loaded.n_applied)
+        logger.info("%s", loaded)
 
 
 def parse_time(text: str) -> datetime:

@@ -75,8 +75,8 @@ def test_without_a_verb_there_is_help(fastserve: Cli) -> None:
 def test_progress_is_told_off_a_terminal(fastserve: Cli, caplog: pytest.LogCaptureFixture) -> None:
     fastserve("vectors", "build", "one")
     assert [record.getMessage().split(",")[0] for record in caplog.records if record.name == "fastserve.progress"] == [
-        f"one: building {len(USERS)} rows",
-        f"one: building ended after {len(USERS)} rows",
+        f"one: building: at most {len(USERS)} rows",
+        f"one: building: ended after {len(USERS)} rows",
     ]
 
 

@@ -91,3 +91,16 @@ def test_a_damaged_text_names_the_view() -> None:
     with LatestRows(plan, False) as latest, pytest.raises(WriteError, match="feature view v: column 'k', row 0"):
         latest.add(pa.RecordBatch.from_arrays([text, times], names=["k", "ts"]))
         next(latest.rows())
+
+
+@pytest.mark.parametrize("budget", [1 << 30, 4000, 500])
+def test_how_many_there_will_be(rand: Rand, tmp_path: Path, budget: int) -> None:
+    rows = random_rows(rand, 3000, 2000)
+    with LatestRows(PLAN, True, budget, tmp_path) as latest:
+        assert latest.count() == 0
+        for batch in batches_of(rows, 100):
+            latest.add(batch)
+        expected = latest.count()
+        found = sum(len(numbers) // 8 for _, numbers in latest.rows())
+    assert found == len(latest_by_hand(rows))
+    assert expected == found if budget == 1 << 30 else found <= expected <= len(rows)

@@ -20,6 +20,7 @@ import pytest
 
 from fastserve import FeatureStore
 from fastserve._core import field_id
+from fastserve.cli.materialize import report
 from fastserve.errors import (
     FeatureViewNotFoundException,
     NotSupportedError,
@@ -30,7 +31,7 @@ from fastserve.errors import (
     WriteError,
 )
 from fastserve.materialize import Loaded, Settings, Stopped, chosen_views, incremental_window, load_view, record
-from fastserve.progress import NoProgress
+from fastserve.progress import LogProgress, NoProgress
 from fastserve.registry import schema_pb2 as pb
 from tests import goldens
 from tests.bank import END, START, VIEWS, intervals
@@ -278,6 +279,25 @@ def test_settings_are_what_load_view_needs(store: FeatureStore) -> None:
     assert (loaded.n_rows, loaded.n_written) == (2, 1)
 
 
+def test_what_was_done_is_said_in_one_way(
+    store: FeatureStore,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with caplog.at_level("INFO"):
+        loaded = store.materialize(START, END, ["txn_7d"], progress=LogProgress())
+    text = (
+        "txn_7d: 4 rows in the window, the latest of each of 2 entities; 0 of these were newer than what was stored "
+        "and were written"
+    )
+    assert text in caplog.messages
+    assert "txn_7d: writing the latest row of each entity: at most 2 rows" in caplog.messages
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    report(loaded)
+    assert capsys.readouterr().out == f"{text}\n"
+
+
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
@@ -293,7 +313,8 @@ def run(repo: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_verbs(sqlite_bank_repo: Path) -> None:
     done = run(sqlite_bank_repo, "materialize", "2025-01-01T00:00:00", "2026-02-01", "-v", "fx_rates", "-v", "txn_7d")
     assert done.returncode == 0, done.stderr
-    assert "txn_7d: 4 rows in the window, 2 entities" in done.stderr and "profile" not in done.stderr
+    assert "txn_7d: 4 rows in the window, the latest of each of 2 entities; " in done.stderr
+    assert "profile" not in done.stderr
     with FeatureStore(sqlite_bank_repo) as store:
         end = store.get_feature_view("fx_rates").most_recent_end_time
         assert end is not None

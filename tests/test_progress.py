@@ -24,9 +24,9 @@ def test_plain_lines_where_there_is_no_terminal(
         told.advance(5)
         told.close()
     assert [line.partition(",")[0] for line in caplog.messages] == [
-        "v: reading 10 rows",
-        "v: reading 5 of 10 rows",
-        "v: reading ended after 5 rows",
+        "v: reading: at most 10 rows",
+        "v: reading: 5 of 10 rows",
+        "v: reading: ended after 5 rows",
     ]
 
 
@@ -85,10 +85,10 @@ def test_few_lines_for_many_batches(caplog: pytest.LogCaptureFixture) -> None:
         told.close()
         told.close()
     assert [line.partition(",")[0] for line in caplog.messages] == [
-        "v: reading 1000 rows",
-        "v: reading ended after 1000 rows",
-        "v: writing 5 rows",
-        "v: writing ended after 0 rows",
+        "v: reading: at most 1000 rows",
+        "v: reading: ended after 1000 rows",
+        "v: writing: at most 5 rows",
+        "v: writing: ended after 0 rows",
     ]
 
 
@@ -108,7 +108,7 @@ def test_more_rows_than_were_expected(caplog: pytest.LogCaptureFixture, monkeypa
         told.stage("writing", 5)
         told.advance(0)
         told.advance(7)
-    assert caplog.messages[1].endswith("v: writing 0 of 5 rows, 0 rows/s, 0 s left")
+    assert caplog.messages[1].endswith("v: writing: 0 of 5 rows, 0 rows/s, 0 s left")
     assert caplog.messages[2].endswith(", 0 s left")
 
 

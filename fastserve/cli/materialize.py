@@ -94,9 +94,7 @@ def report(loaded: list[Any]) -> None:
     """Say on a terminal what was loaded; elsewhere the log lines have done so."""
     if sys.stderr.isatty():
         for view in loaded:
-            click.echo(
-                f"{view.view}: {view.n_written} entities from {view.n_rows} rows, {view.n_applied} of them newer"
-            )
+            click.echo(view)
 
 
 def show_log_lines(context: click.Context) -> None:
