@@ -102,7 +102,7 @@ cdef bytes text_bytes(object value, uint32_t value_type):
     """The text forms: strings, JSON, UUIDs and decimals."""
     if value_type == JSON:
         return json_text(value)
-    if isinstance(value, (bytes, list, tuple, dict, set)) or hasattr(value, "tolist") and hasattr(value, "__len__"):
+    if isinstance(value, bytes) or is_array_like(value):
         refuse(value, value_type)
     text = str(value)
     try:
@@ -325,7 +325,7 @@ cdef dict TYPE_BY_NAME = {    # Python and NumPy type names -> ValueType, as Fea
     "int": INT64, "int64": INT64, "uint64": INT64, "uint32": INT64,
     "int32": INT32, "int16": INT32, "uint16": INT32, "int8": INT32, "uint8": INT32,
     "float": DOUBLE, "float64": DOUBLE, "float32": FLOAT, "float16": FLOAT, "str": STRING, "str_": STRING,
-    "bytes": BYTES, "bool": BOOL, "bool_": BOOL, "datetime": UNIX_TIMESTAMP, "Timestamp": UNIX_TIMESTAMP,
+    "bytes": BYTES, "bytes_": BYTES, "bool": BOOL, "bool_": BOOL, "datetime": UNIX_TIMESTAMP, "Timestamp": UNIX_TIMESTAMP,
     "date": UNIX_TIMESTAMP, "datetime64": UNIX_TIMESTAMP, "UUID": UUID_TEXT, "Decimal": DECIMAL, "dict": MAP,
 }
 
@@ -380,6 +380,9 @@ cdef uint32_t stored_type(uint32_t value_type) except? 0:
 
 
 cdef bint is_array_like(object value):
+    """Whether a value holds several; NumPy's own texts have the methods of an array, but are none."""
+    if isinstance(value, (str, bytes)):
+        return False
     return isinstance(value, (list, tuple, set, dict)) or hasattr(value, "tolist") and hasattr(value, "__len__")
 
 

@@ -184,7 +184,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "tolist") and hasattr(value, "__len__")
+    return not isinstance(value, (str, bytes)) and hasattr(value, "tolist") and hasattr(value, "__len__")
 
 
 def _decoded(cell: bytes, value_type: int) -> Any:

@@ -72,6 +72,8 @@ def read_json_answer(body: bytes, types: Mapping[str, int]) -> Batch:
     n_rows = len(answer.results[0].values) if names else 0
     columns, found = [], []
     for name, column in zip(names, answer.results, strict=True):
+        if len(column.values) != n_rows:  # a singleton view of Feast's server: it computes one row only
+            raise ValueError(f"column {name} has {len(column.values)} values for {n_rows} rows")
         value_type, values = _encoded(column.values, types.get(name, 0))
         found.append(value_type)
         statuses = [STATUSES.get(status, 0) for status in column.statuses]

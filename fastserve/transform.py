@@ -24,6 +24,7 @@ from fastserve.errors import (
 )
 from fastserve.model import OnDemandFeatureView, UserDefinedFunction
 from fastserve.source_text import load_source, unresolved_names
+from fastserve.types import ValueType
 from fastserve.unpickle import load_pickle
 
 __all__ = ["Transform", "call_function", "listeners", "load_function", "run_transforms"]
@@ -35,6 +36,12 @@ Columns = dict[str, list[Any]]
 
 PLAIN = frozenset((str, int, float, bool, bytes, type(None)))
 """Types of request data that functions get as they are."""
+
+_ANY = frozenset((ValueType.JSON, ValueType.JSON_LIST, ValueType.VALUE_LIST, ValueType.VALUE_SET))
+LISTS = frozenset(kind for kind in ValueType if kind.name.endswith(("_LIST", "_SET"))) - _ANY
+"""Types of values that are lists, of what is none itself."""
+SINGLE = frozenset(ValueType) - LISTS - _ANY
+"""Types of values that are no lists."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +161,24 @@ def _frame(columns: Columns) -> Any:
 def _call_singleton(transform: Transform, columns: Columns, n_rows: int) -> Mapping[str, Any]:
     """Call the function once per row, with scalars."""
     rows = [transform.function({name: values[row] for name, values in columns.items()}) for row in range(n_rows)]
-    return {name: [_cell(row, name) for row in rows] for name, _, _ in transform.outputs}
+    return {name: [_cell(row, name, value_type) for row in rows] for name, _, value_type in transform.outputs}
 
 
-def _cell(row: Any, name: str) -> Any:
+def _cell(row: Any, name: str, value_type: int) -> Any:
     if isinstance(row, Mapping) and name in row:
-        return row[name]
+        return _one(row[name], name, value_type)
     found = sorted(map(str, row)) if isinstance(row, Mapping) else type(row).__name__
     raise TypeError(f"the function must return a dict with {name}, it returned {found}")
+
+
+def _one(value: Any, name: str, value_type: int) -> Any:
+    """Return the value of a row; it may stand in a list of one, since Feast takes a list for the whole column."""
+    if type(value) is list and len(value) == 1:
+        if value_type in SINGLE or (value_type in LISTS and isinstance(value[0], (list, tuple, set))):
+            return value[0]
+    elif value_type in SINGLE and isinstance(value, (list, tuple, set)):
+        raise TypeError(f"output {name} must be one value, it is a {type(value).__name__} of {len(value)}")
+    return value
 
 
 def _store_outputs(batch: Batch, transform: Transform, result: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ _ELEMENT_CLASSES: dict[str, set[Any]] = {
 
 _SCALAR_CLASSES: dict[str, set[Any]] = {
     "double": {float, np.float64, int, np.int64, Decimal},
-    "bytes": {bytes},
+    "bytes": {bytes, np.bytes_},
     "bool": {bool, np.bool_, int, np.int64},
     "uuid": {str, UUID},
     "time_uuid": {str, UUID},

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "plan": CORE | {"types", "config", "model", "registry", "transform", "vectors"},
     "unpickle": frozenset(),
     "source_text": frozenset(),
-    "transform": CORE | {"model", "source_text", "unpickle"},
+    "transform": CORE | {"types", "model", "source_text", "unpickle"},
     # The answer as protobuf is one of the registry's messages.
     "response": CORE | {"model", "types", "registry.schema_pb2"},
     "online": CORE | {"plan", "transform"},

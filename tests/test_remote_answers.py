@@ -145,3 +145,11 @@ def test_no_rows_and_no_columns() -> None:
 def test_what_is_no_answer(body: bytes) -> None:
     with pytest.raises(ValueError):
         read_json_answer(body, {})
+
+
+def test_a_column_that_is_too_short_is_named() -> None:
+    """Feast's server answers so for a singleton view, of which it computes one row."""
+    columns = [{"values": values, "statuses": ["PRESENT"] * len(values)} for values in ([1, 2], [5])]
+    body = json.dumps({"results": columns, "metadata": {"feature_names": ["id", "one"]}}).encode()
+    with pytest.raises(ValueError, match="column one has 1 values for 2 rows"):
+        read_json_answer(body, {})

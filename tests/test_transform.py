@@ -25,7 +25,7 @@ from fastserve.errors import (
 from fastserve.model import OnDemandFeatureView, UserDefinedFunction
 from fastserve.registry import Snapshot
 from fastserve.transform import load_function
-from fastserve.types import Array, Bool, Bytes, Float64, Int32, Int64, String, UnixTimestamp, Uuid, ValueType
+from fastserve.types import Array, Bool, Bytes, Float64, Int32, Int64, Map, String, UnixTimestamp, Uuid, ValueType
 from fastserve.unpickle import VERSION
 from tests import goldens
 from tests.registries import (
@@ -333,6 +333,8 @@ def test_views_do_not_see_each_other_s_outputs() -> None:
         ("pd.Series(['a', None], dtype='string')", String, ["a", None]),
         ("pd.to_datetime(['2026-01-01', None])", UnixTimestamp, [datetime(2026, 1, 1, tzinfo=timezone.utc), None]),
         ("inputs['tags']", Array(String), [["a", "b"], None]),
+        ("np.array(['a', 'b'])", String, ["a", "b"]),
+        ("[np.array(['a']), None]", Array(String), [["a"], None]),
         ("[np.bool_(True), False]", Bool, [True, False]),
         ("[b'\\0', None]", Bytes, [b"\0", None]),
         ("inputs['id']", Uuid, [UUID(int=5), None]),
@@ -356,6 +358,26 @@ def test_singleton() -> None:
     """Once per row; Feast calls it for the first row only."""
     code = "def od(inputs):\n    return {'y': (inputs['x'] or 0) + inputs['amount'], 'more': 1}\n"
     assert run(code, singleton=True) == {"y": [3.5, 3.0]}
+
+
+@pytest.mark.parametrize(
+    ("result", "dtype", "expected"),
+    [
+        ("[inputs['amount']]", Float64, [2.0, 3.0]),  # Feast takes the list for the column of its one row
+        ("['a']", String, ["a", "a"]),
+        ("[None]", Float64, [None, None]),
+        ("[{'a': 1}]", Map, [{"a": 1}] * 2),
+        ("{'a': 1}", Map, [{"a": 1}] * 2),
+        ("[[1.0, 2.0]]", Array(Float64), [[1.0, 2.0]] * 2),
+        ("[1.0]", Array(Float64), [[1.0]] * 2),
+        ("[1.0, 2.0]", Array(Float64), [[1.0, 2.0]] * 2),
+        ("[[1.0, 2.0]]", Array(Array(Float64)), [[[1.0, 2.0]]] * 2),
+        ("[]", Array(Float64), [[]] * 2),
+    ],
+)
+def test_singletons_may_return_lists_of_one(result: str, dtype: Any, expected: list[Any]) -> None:
+    code = f"def od(inputs):\n    return {{'y': {result}}}\n"
+    assert run(code, outputs={"y": dtype}, singleton=True) == {"y": expected}
 
 
 PLACE = "on-demand feature view od"
@@ -394,6 +416,9 @@ def test_wrong_results(body: str, text: str) -> None:
         ("return {'z': 1.0}", f"{PLACE}: TypeError: the function must return a dict with y, it returned ['z']"),
         ("return {'y': 1 / (inputs['amount'] - 3)}", f"{PLACE}: ZeroDivisionError"),
         ("return {'y': 'text'}", f"{PLACE}, output y: y, row 0"),
+        ("return {'y': [1.0, 2.0]}", f"{PLACE}: TypeError: output y must be one value, it is a list of 2"),
+        ("return {'y': []}", f"{PLACE}: TypeError: output y must be one value, it is a list of 0"),
+        ("return {'y': (1.0,)}", f"{PLACE}: TypeError: output y must be one value, it is a tuple of 1"),
     ],
 )
 def test_wrong_results_of_singletons(body: str, text: str) -> None:
