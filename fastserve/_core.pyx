@@ -73,6 +73,6 @@ include "_core_latest.pxi"   # the latest row per entity key
 # What only the core itself may make is not for Python to make.
 for _name in (
     "BatchPacker", "Cells", "Elements", "Elementwise", "EventTimes", "FeastNames", "FeastReader", "FieldTable", "KeyTable",
-    "LatestRows", "Merge", "NumpyColumn", "RowPacker", "Shape", "Sink", "Table",
+    "LatestRows", "Merge", "NumpyBlock", "RowPacker", "Shape", "Sink", "Table",
 ):
     del globals()[_name]

@@ -68,23 +68,41 @@ cdef int status_of(Batch batch, Slot slot, Py_ssize_t row, bint found, bint null
 
 cdef list python_column(Batch batch, Slot slot, Py_ssize_t* row):
     """One feature's values. On an error `row` tells where; the caller adds that to it."""
+    cdef list result
+    if slot.group < 0 and batch.plain is not None and slot.name in batch.plain:
+        return (<list>(<tuple>batch.plain[slot.name])[0]).copy()
+    result = PyList_New(batch.n_rows)
+    put_python_values(batch, slot, (<PyListObject*>result).ob_item, row)
+    return result
+
+
+cdef inline void replace_item(PyObject** place, PyObject* value) noexcept:
+    """Put a new reference in the place of what there was, if anything."""
+    cdef PyObject* before = place[0]
+    place[0] = value
+    Py_XDECREF(before)
+
+
+cdef inline void put_item(PyObject** place, object value) noexcept:
+    Py_INCREF(value)
+    replace_item(place, <PyObject*>value)
+
+
+cdef int put_python_values(Batch batch, Slot slot, PyObject** places, Py_ssize_t* row) except -1:
+    """Put one feature's values into the items of a list or of an array."""
     cdef bint withhold = batch.plan.enforce_ttl and slot.ttl != 0
     cdef uint32_t value_type = slot.value_type
     cdef Py_ssize_t i
     cdef const GroupState* state
     cdef const Cell* cell
     cdef Text[SHARED_TEXTS] texts
-    cdef list result
     if slot.group < 0:
-        if batch.plain is not None and slot.name in batch.plain:
-            return (<list>(<tuple>batch.plain[slot.name])[0]).copy()
-        return computed_column(batch.serialised(slot.name), value_type, row)
+        return put_computed(batch, slot, places, row)
     if is_packed(batch, slot):
-        return packed_column(batch, slot, row)
+        return put_packed(batch, slot, places, row)
     state = &batch.states[slot.group]
     if value_type == STRING:
         memset(texts, 0, sizeof(texts))
-    result = PyList_New(batch.n_rows)
     for i in range(batch.n_rows):
         row[0] = i
         cell = batch.cell_at(state, i, slot.field)
@@ -94,9 +112,8 @@ cdef list python_column(Batch batch, Slot slot, Py_ssize_t* row):
             value = text_value(texts, batch.replies.data + cell.offset, cell.size)
         else:
             value = value_of(batch.replies.data + cell.offset, cell.size, value_type)
-        Py_INCREF(value)
-        PyList_SET_ITEM(result, i, value)
-    return result
+        put_item(places + i, value)
+    return 0
 
 
 cdef inline object text_value(Text* texts, const uint8_t* p, Py_ssize_t n):
@@ -108,13 +125,23 @@ cdef inline object text_value(Text* texts, const uint8_t* p, Py_ssize_t n):
     return value_of(p, n, STRING)
 
 
-cdef list computed_column(list values, uint32_t value_type, Py_ssize_t* row):
-    cdef list result = []
+cdef int put_computed(Batch batch, Slot slot, PyObject** places, Py_ssize_t* row) except -1:
+    """Do that for what an on-demand feature view made."""
+    cdef list values
     cdef bytes value
-    for row[0] in range(PyList_GET_SIZE(values)):
-        value = values[row[0]]
-        result.append(value_of(<const uint8_t*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), value_type))
-    return result
+    cdef Py_ssize_t i
+    if batch.plain is not None and slot.name in batch.plain:
+        for i, plain in enumerate(<list>(<tuple>batch.plain[slot.name])[0]):
+            put_item(places + i, plain)
+        return 0
+    values = batch.serialised(slot.name)
+    for i in range(batch.n_rows):
+        row[0] = i
+        value = values[i]
+        put_item(places + i, value_of(
+            <const uint8_t*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), slot.value_type
+        ))
+    return 0
 
 
 cdef list entity_python_column(uint32_t value_type, list values):

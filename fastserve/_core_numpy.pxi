@@ -11,84 +11,165 @@ cdef dict NUMPY_TYPES = {
 
 
 def numpy_columns(Batch batch not None):
-    """Return for each feature of the answer its buffer, a bytearray, and the name of its dtype.
+    """Return the features of fixed width: a list of (names, bytearray, dtype), whose columns lie one behind the other.
 
-    Those that are objects have None instead: types without a fixed width, and booleans with nulls.
+    Columns of one type share one buffer; those that nulls make another type have their own. What is not in it are
+    objects: types without a fixed width, and booleans with nulls.
 
     Raises:
         DecodeError: a stored value is not of the type; names the entity key and the feature.
     """
-    cdef list columns = [NumpyColumn(batch, slot) for slot in batch.plan.outputs if item_size((<Slot>slot).value_type)]
-    cdef NumpyColumn column
-    cdef Slot slot
+    cdef list blocks = [NumpyBlock(batch, *group) for group in batch.plan.fixed_outputs]
+    cdef NumpyBlock block
     cdef Py_ssize_t start
     cdef list result = []
     for start in range(0, batch.n_rows, ROWS_AT_A_TIME):
-        for column in columns:
-            column.fill(batch, start, min(start + ROWS_AT_A_TIME, batch.n_rows))
-    filled = iter(columns)
-    for slot in batch.plan.outputs:
-        result.append((<NumpyColumn>next(filled)).finish() if item_size(slot.value_type) else None)
+        for block in blocks:
+            block.fill(batch, start, min(start + ROWS_AT_A_TIME, batch.n_rows))
+    for block in blocks:
+        block.finish(result)
     return result
 
 
-@cython.final
-cdef class NumpyColumn:
-    """A column in the making."""
-
+cdef tuple fixed_outputs_of(tuple outputs):
+    """The features of fixed width by type: (ValueType, names, Slots)."""
     cdef Slot slot
-    cdef Py_ssize_t n_rows, nulls
+    cdef dict groups = {}
+    for slot in outputs:
+        if item_size(slot.value_type):
+            groups.setdefault(slot.value_type, []).append(slot)
+    return tuple([
+        (value_type, tuple([(<Slot>slot).name for slot in slots]), tuple(slots)) for value_type, slots in groups.items()
+    ])
+
+
+@cython.final
+cdef class NumpyBlock:
+    """Columns of one type in the making."""
+
+    cdef uint32_t value_type
+    cdef tuple names, slots
+    cdef Py_ssize_t n_rows, size  # size: bytes of a column
     cdef object values            # bytearray
     cdef uint8_t* data            # of it
-    cdef Sink valid
+    cdef Sink valid               # bits of each column, which begins a byte
+    cdef Sink nulls               # Py_ssize_t for each column
+    cdef bint has_nulls
 
-    def __cinit__(self, Batch batch, Slot slot):
-        self.slot, self.n_rows = slot, batch.n_rows
-        self.values = PyByteArray_FromStringAndSize(NULL, batch.n_rows * item_size(slot.value_type))
+    def __cinit__(self, Batch batch, uint32_t value_type, tuple names, tuple slots):
+        cdef Py_ssize_t n = len(slots)
+        self.value_type, self.names, self.slots, self.n_rows = value_type, names, slots, batch.n_rows
+        self.size = batch.n_rows * item_size(value_type)
+        self.values = PyByteArray_FromStringAndSize(NULL, n * self.size)
         self.data = <uint8_t*>PyByteArray_AS_STRING(self.values)
-        self.valid = cleared_bits(batch.n_rows)
+        self.valid = cleared_bits(n * self.rows_of_bits())
+        self.nulls = cleared_bits(n * 8 * sizeof(Py_ssize_t))
+
+    cdef inline Py_ssize_t rows_of_bits(self) noexcept:
+        """The rows of a column, and what is wanting to a whole byte."""
+        return (self.n_rows + 7) // 8 * 8
+
+    cdef inline uint8_t* valid_of(self, Py_ssize_t column) noexcept:
+        return self.valid.data + column * self.rows_of_bits() // 8
+
+    cdef inline Py_ssize_t nulls_of(self, Py_ssize_t column) noexcept:
+        return (<Py_ssize_t*>self.nulls.data)[column]
 
     cdef int fill(self, Batch batch, Py_ssize_t start, Py_ssize_t stop) except -1:
-        self.nulls += fill_fixed(batch, self.slot, start, stop, self.data, self.valid.data)
+        cdef Py_ssize_t i, nulls
+        for i in range(PyTuple_GET_SIZE(self.slots)):
+            nulls = fill_fixed(
+                batch, <Slot>PyTuple_GET_ITEM(self.slots, i), start, stop, self.data + i * self.size, self.valid_of(i)
+            )
+            if nulls:
+                self.has_nulls = True
+                (<Py_ssize_t*>self.nulls.data)[i] += nulls
         return 0
 
-    cdef object finish(self):
-        """The buffer and its dtype, or None."""
-        cdef uint32_t value_type = self.slot.value_type
-        if self.nulls:
-            if value_type == BOOL:
-                return None
-            if value_type == INT32 or value_type == INT64:
-                self.become_doubles()
-                value_type = DOUBLE
-            self.put_nulls(value_type)
-        return self.values, NUMPY_TYPES[value_type]
+    cdef int finish(self, list result) except -1:
+        """Append what `numpy_columns` returns of these."""
+        cdef Py_ssize_t i
+        cdef bint changes = self.value_type in (BOOL, INT32, INT64)
+        if self.has_nulls and changes:
+            for i, name in enumerate(self.names):
+                self.finish_alone(i, name, result)
+            return 0
+        for i in range(len(self.names)):
+            if self.nulls_of(i):
+                self.put_nulls(i)
+        result.append((self.names, self.values, NUMPY_TYPES[self.value_type]))
+        return 0
 
-    cdef int become_doubles(self) except -1:
+    cdef int finish_alone(self, Py_ssize_t column, str name, list result) except -1:
+        """Do that for one column of a type that has no null."""
+        if self.nulls_of(column) == 0:
+            values = self.values[column * self.size:(column + 1) * self.size]
+            result.append(((name,), values, NUMPY_TYPES[self.value_type]))
+        elif self.value_type != BOOL:
+            result.append(((name,), self.doubles(column), NUMPY_TYPES[DOUBLE]))
+        return 0
+
+    cdef object doubles(self, Py_ssize_t column):
+        """A column of integers as doubles."""
         cdef Py_ssize_t row
         cdef object values = PyByteArray_FromStringAndSize(NULL, 8 * self.n_rows)
         cdef double* numbers = <double*>PyByteArray_AS_STRING(values)
+        cdef const uint8_t* data = self.data + column * self.size
         for row in range(self.n_rows):
-            if self.slot.value_type == INT32:
-                numbers[row] = <double>(<int32_t*>self.data)[row]
+            if not self.is_valid(column, row):
+                numbers[row] = NAN
+            elif self.value_type == INT32:
+                numbers[row] = <double>(<const int32_t*>data)[row]
             else:
-                numbers[row] = <double>(<int64_t*>self.data)[row]
-        self.values = values
-        self.data = <uint8_t*>numbers
+                numbers[row] = <double>(<const int64_t*>data)[row]
+        return values
+
+    cdef inline bint is_valid(self, Py_ssize_t column, Py_ssize_t row) noexcept:
+        return self.valid_of(column)[row >> 3] >> (row & 7) & 1
+
+    cdef int put_nulls(self, Py_ssize_t column) noexcept:
+        """Write the null of the type where there is no value."""
+        cdef Py_ssize_t row
+        cdef uint8_t* data = self.data + column * self.size
+        cdef const uint8_t* valid = self.valid_of(column)
+        for row in range(self.n_rows):
+            if valid[row >> 3] == 0xFF or self.is_valid(column, row):
+                continue
+            if self.value_type == DOUBLE:
+                (<double*>data)[row] = NAN
+            elif self.value_type == FLOAT:
+                (<float*>data)[row] = NAN
+            else:
+                (<int64_t*>data)[row] = NULL_SECONDS
         return 0
 
-    cdef int put_nulls(self, uint32_t value_type) noexcept:
-        cdef Py_ssize_t row
-        for row in range(self.n_rows):
-            if self.valid.data[row >> 3] >> (row & 7) & 1:
-                continue
-            if value_type == DOUBLE:
-                (<double*>self.data)[row] = NAN
-            elif value_type == FLOAT:
-                (<float*>self.data)[row] = NAN
-            else:
-                (<int64_t*>self.data)[row] = NULL_SECONDS
-        return 0
+
+def slot_objects(Batch batch not None, Slot slot not None, array not None):
+    """Put one feature's Python values into an array of objects, one dimension, one for each row; return it.
+
+    Raises:
+        DecodeError: as `python_columns`.
+        ValueError: the array is none of that kind.
+    """
+    cdef Py_buffer view
+    cdef Py_ssize_t row = 0
+    get_objects(array, &view, batch.n_rows)
+    try:
+        put_python_values(batch, slot, <PyObject**>view.buf, &row)
+    except DecodeError as exc:
+        raise batch.located(exc, slot, row) from None
+    finally:
+        PyBuffer_Release(&view)
+    return array
+
+
+cdef int get_objects(array, Py_buffer* view, Py_ssize_t n) except -1:
+    """Lay open an array of `n` objects."""
+    PyObject_GetBuffer(array, view, PyBUF_WRITABLE | PyBUF_FORMAT)
+    if view.format is NULL or strcmp(view.format, b"O") != 0 or view.len != n * <Py_ssize_t>sizeof(PyObject*):
+        PyBuffer_Release(view)
+        raise ValueError(f"an array of {n} objects expected")
+    return 0
 
 
 def fill_objects(list values not None, array not None):
@@ -98,17 +179,10 @@ def fill_objects(list values not None, array not None):
         ValueError: the array is none of that kind.
     """
     cdef Py_buffer view
-    cdef PyObject** places
     cdef Py_ssize_t i, n = PyList_GET_SIZE(values)
-    PyObject_GetBuffer(array, &view, PyBUF_WRITABLE | PyBUF_FORMAT)
-    try:
-        if view.format is NULL or strcmp(view.format, b"O") != 0 or view.len != n * <Py_ssize_t>sizeof(PyObject*):
-            raise ValueError(f"an array of {n} objects expected")
-        places = <PyObject**>view.buf
-        for i in range(n):
-            Py_INCREF(<object>PyList_GET_ITEM(values, i))
-            Py_XDECREF(places[i])
-            places[i] = <PyObject*>PyList_GET_ITEM(values, i)
-    finally:
-        PyBuffer_Release(&view)
+    get_objects(array, &view, n)
+    for i in range(n):
+        Py_INCREF(<object>PyList_GET_ITEM(values, i))
+        replace_item(<PyObject**>view.buf + i, <PyObject*>PyList_GET_ITEM(values, i))
+    PyBuffer_Release(&view)
     return array

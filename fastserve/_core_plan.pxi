@@ -305,6 +305,7 @@ cdef class ReadPlan:
     cdef bytes json_names
     cdef Py_ssize_t framing       # bytes of the longest command, without its entity key
     cdef object meter             # the PlanMeter that a server counts its reads with, if any
+    cdef tuple fixed_outputs      # those of fixed width by type, for NumPy
     cdef dict blank               # the answer's columns of a request with just the required join keys, all None
 
     def __init__(self, groups, outputs, *, join_keys, required, entity_names=(), request_data=(), transforms=(),
@@ -328,6 +329,7 @@ cdef class ReadPlan:
         self.blank = dict.fromkeys([*self.required_views, *(slot.name for slot in self.outputs)])
         for slot in self.outputs + self.inputs:
             check_slot(slot, self.groups)
+        self.fixed_outputs = fixed_outputs_of(self.outputs)
         self.json_names = b",".join([(<Slot>slot).json_name for slot in self.outputs])
 
     # Plans are shared by all threads, so their dicts are given out as views that cannot be written to.

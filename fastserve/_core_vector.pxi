@@ -7,7 +7,6 @@ cdef extern from "Python.h":
     # Declared anew without the counting of references that `object` brings.
     PyObject* new_float "PyFloat_FromDouble" (double) except NULL
     PyObject* new_int "PyLong_FromLongLong" (long long) except NULL
-    void set_item "PyList_SET_ITEM" (object, Py_ssize_t, PyObject*)
 
 
 cdef enum:
@@ -319,8 +318,8 @@ cdef inline Py_ssize_t place_of_text(const uint8_t* p, Py_ssize_t size) noexcept
     return <Py_ssize_t>(mixed * <uint64_t>0x9E3779B97F4A7C15 >> 57)
 
 
-cdef list packed_column(Batch batch, Slot slot, Py_ssize_t* row):
-    """One feature's Python values, as `python_column` does."""
+cdef int put_packed(Batch batch, Slot slot, PyObject** places, Py_ssize_t* row) except -1:
+    """Do what `put_python_values` does."""
     cdef const GroupState* state = &batch.states[slot.group]
     cdef const VectorPlace* place = &state.places[slot.field]
     cdef Walk walk = walk_of(batch, state, place.segment)
@@ -328,10 +327,8 @@ cdef list packed_column(Batch batch, Slot slot, Py_ssize_t* row):
     cdef bint enforce = batch.plan.enforce_ttl and slot.ttl
     cdef Py_ssize_t i
     cdef PyObject* value
-    cdef list result
     if place.kind != FIXED_VALUE:
-        return variable_column(batch, slot, row)
-    result = PyList_New(batch.n_rows)
+        return put_variable(batch, slot, places, row)
     for i in range(batch.n_rows):
         segment = segment_of_row(&walk, i)
         if segment is NULL or segment[place.bitmap] & place.mask or (enforce and batch.is_expired(slot, i)):
@@ -340,8 +337,8 @@ cdef list packed_column(Batch batch, Slot slot, Py_ssize_t* row):
         else:
             row[0] = i
             value = fixed_object(segment, place)
-        set_item(result, i, value)
-    return result
+        replace_item(places + i, value)
+    return 0
 
 
 cdef inline PyObject* fixed_object(const uint8_t* segment, const VectorPlace* place) except NULL:
@@ -367,7 +364,7 @@ cdef PyObject* other_object(const uint8_t* segment, const VectorPlace* place) ex
     return <PyObject*>value
 
 
-cdef list variable_column(Batch batch, Slot slot, Py_ssize_t* row):
+cdef int put_variable(Batch batch, Slot slot, PyObject** places, Py_ssize_t* row) except -1:
     """Do that for values of variable width."""
     cdef const GroupState* state = &batch.states[slot.group]
     cdef const VectorPlace* place = &state.places[slot.field]
@@ -378,7 +375,6 @@ cdef list variable_column(Batch batch, Slot slot, Py_ssize_t* row):
     cdef Text[SHARED_TEXTS] texts
     cdef Cursor c
     cdef Py_ssize_t i
-    cdef list result = PyList_New(batch.n_rows)
     memset(texts, 0, sizeof(texts))
     for i in range(batch.n_rows):
         row[0] = i
@@ -388,9 +384,8 @@ cdef list variable_column(Batch batch, Slot slot, Py_ssize_t* row):
         else:
             c = variable_at(segment, shape, place)
             value = shared_text(texts, &c) if place.member == STRING else variable_object(c, place, slot.value_type)
-        Py_INCREF(value)
-        PyList_SET_ITEM(result, i, value)
-    return result
+        put_item(places + i, value)
+    return 0
 
 
 cdef inline object variable_object(Cursor c, const VectorPlace* place, uint32_t value_type):
@@ -437,12 +432,19 @@ cdef inline uint64_t gather_block(
     cdef uint8_t mask = place.mask
     cdef uint64_t bits = 0
     cdef const uint8_t* segment
+    cdef const Py_ssize_t* starts
+    cdef Py_ssize_t[ROWS_OF_BITS] own
     if walk.segments is NULL:
         return 0
+    starts = walk.segments + first
+    if walk.entity_of_row is not NULL or walk.step == 0:
+        for i in range(n):
+            own[i] = walk.segments[walk.entity_of_row[first + i] if walk.step else 0]
+        starts = own
     for i in range(n):
-        segment = segment_of_row(&walk, first + i)
-        if segment is NULL:
+        if starts[i] == 0:
             continue
+        segment = walk.replies + starts[i]
         if width == 1:
             values[i] = segment[at] != 0
         else:

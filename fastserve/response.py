@@ -184,11 +184,12 @@ class OnlineResponse:
                 arrays[name] = np.array(keys[name], dtype) if dtype else _objects(keys[name])
             if include_event_timestamps:
                 arrays[name + "__ts"] = np.zeros(self._batch.n_rows, "<i8")
-        for slot, buffer in zip(self._batch.plan.outputs, _core.numpy_columns(self._batch), strict=True):
-            if buffer is None:
-                arrays[slot.name] = _objects(_core.slot_values(self._batch, slot))
-            else:
-                arrays[slot.name] = np.frombuffer(buffer[0], _dtype(buffer[1]))
+        fixed = _fixed_arrays(self._batch)
+        for slot in self._batch.plan.outputs:
+            array = fixed.get(slot.name)
+            if array is None:
+                array = _core.slot_objects(self._batch, slot, np.empty(self._batch.n_rows, object))
+            arrays[slot.name] = array
             if include_event_timestamps:
                 arrays[slot.name + "__ts"] = _event_times(self._batch, slot) // 1_000_000
         return arrays
@@ -199,6 +200,17 @@ def _arrow_statuses(numbers: bytes) -> pa.Array:
 
     indices = pa.Array.from_buffers(pa.int8(), len(numbers), [None, pa.py_buffer(numbers)])
     return pa.DictionaryArray.from_arrays(indices, STATUSES)
+
+
+def _fixed_arrays(batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
+    import numpy as np
+
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for names, buffer, dtype in _core.numpy_columns(batch):
+        # One array of all columns, whose rows are made many times faster than an array each.
+        columns = np.frombuffer(buffer, _dtype(dtype)).reshape(len(names), batch.n_rows)
+        arrays.update(zip(names, columns, strict=True))
+    return arrays
 
 
 @cache
