@@ -136,7 +136,8 @@ One process on one core, redis-server on the other.
 
 TAIL = """
 Wall-clock time in microseconds. Processes are bound to cores, since a round trip takes three times as long between two cores
-as on one; a server on another machine is like a core each. Figures of different runs cannot be compared, only the ratios of one. The plan of this request reads whole hashes (HGETALL), and so does its floor: with
+as on one; a server on another machine is like a core each. Where one call waits for the answer to another, an idle process
+keeps each core awake: how long a virtual machine's core takes to wake up depends on its neighbours. Figures of different runs cannot be compared, only the ratios of one. The plan of this request reads whole hashes (HGETALL), and so does its floor: with
 HMGET the floor itself is higher, by what Redis takes to search 54 fields one by one.
 
 ## What is here

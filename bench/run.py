@@ -27,7 +27,7 @@ from typing import Any
 
 from async_reading import async_reads
 from cost import cost
-from harness import BENCH, feast_python, redis_server, run
+from harness import BENCH, awake, feast_python, redis_server, run
 from load import CASES, SHARES, open_loop
 from modes import MODES, Plan, modes
 from on_demand import on_demand
@@ -41,6 +41,8 @@ from vectors import vectors
 from writing import writes
 
 PARTS = ("modes", "load", "cost", "scaling", "reads", "on_demand", "serving", "remote", "plugin", "vectors", "writes")
+ROUND_TRIPS = ("reads", "on_demand", "remote", "plugin", "vectors")
+"""Parts in which one call waits for another, so that a core that sleeps is most of what a small one takes."""
 SHARED = ("modes", "load", "cost", "scaling")
 """Parts that one set of databases and servers is enough for."""
 
@@ -236,7 +238,9 @@ def measure(profile: Profile, flat_calls: int, feast: str) -> Iterator[dict[str,
         yield {"modes_by_features": by_features(feast, profile)}
     for part in profile.parts:
         if part in ALONE:
-            yield ALONE[part](feast, profile, flat_calls)
+            with awake() if part in ROUND_TRIPS else contextlib.nullcontext():
+                results = ALONE[part](feast, profile, flat_calls)
+            yield results
 
 
 def options() -> argparse.Namespace:

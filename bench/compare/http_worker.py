@@ -9,7 +9,8 @@ Takes one job per line from stdin and answers each with one line:
 {"do": "calls", "port": p, "bodies": [...], "n": n, "budget": seconds}
     n requests over one connection, or as many as the budget allows, but at least 2: {"taken": [seconds of each]}
 {"do": "load", "port": p, "bodies": [...], "workers": n, "seconds": s}
-    closed loop: n connections, each of which asks again when it has its answer
+    closed loop: n connections, each of which asks again when it has its answer; longer if a server is slow, until there
+    are 20
 {"do": "arrivals", "port": p, "bodies": [...], "rate": requests per second, "seconds": s, "connections": at most}
     open loop: a request becomes due every 1 / rate seconds, whatever the server does; its latency counts from that
     moment on, so that it holds the time that it waited for a free connection, or for this client
@@ -31,6 +32,7 @@ from typing import Any
 from wire import connect, exchange, post, split
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+ENOUGH = 20
 Job = dict[str, Any]
 clock = time.perf_counter
 
@@ -166,8 +168,8 @@ def load(job: Job) -> Job:
     end = start + job["seconds"]
     for _ in range(job["workers"]):
         found.begin(clock())
-    while (now := clock()) < end:
-        for _ in range(found.wait(end - now)):
+    while (now := clock()) < end or len(found.taken) < ENOUGH:
+        for _ in range(found.wait(max(end - now, 0.01))):
             found.begin(clock())
     n, seconds = len(found.taken), clock() - start
     drain(found)
