@@ -62,7 +62,7 @@ cdef class Batch:
     cdef Sink shown                        # the status of each value, feature by feature, once a small answer is made
     # Keys, of all groups, one after the other
     cdef Sink keys
-    cdef Py_ssize_t* key_ends
+    cdef Py_ssize_t* key_ends              # in the block of the states, behind them
     cdef Py_ssize_t n_keys
     cdef GroupState* states
     cdef Py_ssize_t n_groups
@@ -90,12 +90,20 @@ cdef class Batch:
         self.keys = Sink.of(64 * (n_rows + 1))
         self.replies = Sink.of(16)
         self.n_groups = len(plan.groups)
-        self.states = <GroupState*>PyMem_Calloc(self.n_groups + 1, sizeof(GroupState))
-        self.key_ends = <Py_ssize_t*>PyMem_Malloc((self.n_groups * max(n_rows, 1) + 1) * sizeof(Py_ssize_t))
-        if self.states is NULL or self.key_ends is NULL:
-            raise MemoryError
+        self.make_key_room(self.n_groups * max(n_rows, 1))
+        memset(self.states, 0, self.n_groups * sizeof(GroupState))
         self.take_columns(columns)
         self.make_keys()
+
+    cdef int make_key_room(self, Py_ssize_t n) except -1:
+        """Make room for where `n` keys end, behind the states of the groups; these move."""
+        cdef Py_ssize_t size = self.n_groups * sizeof(GroupState) + n * sizeof(Py_ssize_t)
+        cdef void* block = PyMem_Realloc(self.states, size)
+        if block is NULL:
+            raise MemoryError
+        self.states = <GroupState*>block
+        self.key_ends = <Py_ssize_t*>(self.states + self.n_groups)
+        return 0
 
     def __dealloc__(self):
         cdef Py_ssize_t g
@@ -104,7 +112,6 @@ cdef class Batch:
                 PyMem_Free(self.states[g].entity_of_row)
                 PyMem_Free(self.states[g].segments)
         PyMem_Free(self.states)
-        PyMem_Free(self.key_ends)
         PyMem_Free(self.given)
         give_block(self.cells, self.cells_size)
 
@@ -171,32 +178,43 @@ cdef class Batch:
 
     cdef int make_group_keys(self, KeyGroup group, GroupState* state) except -1:
         """Append the key of every row; a key that was there before is taken back and shared."""
-        cdef Py_ssize_t row
+        cdef tuple columns = self.columns_of(group)
+        cdef Py_ssize_t row = 0, column = 0
+        try:
+            self.put_keys(group, state, columns, &row, &column)
+        except ValueError as exc:    # lone surrogates, or more than an old key version holds
+            raise EntityError(str(exc), join_key=group.columns[column], row=row) from None
+        return 0
+
+    cdef int put_keys(
+        self, KeyGroup group, GroupState* state, tuple columns, Py_ssize_t* row, Py_ssize_t* column
+    ) except -1:
         cdef Py_ssize_t start
-        cdef list columns = [self.entity_column(name) for name in group.columns]
         cdef KeyTable seen = KeyTable(self.n_rows) if self.n_rows > 1 else None
         cdef int32_t entity
-        for row in range(self.n_rows):
+        while row[0] < self.n_rows:
             start = self.keys.size
-            self.put_key(group, columns, row)
+            self.put_key(group, columns, row[0], column)
             entity = seen.find_or_add(self, state, start) if seen is not None else 0
             if entity < state.n_entities:
                 self.keys.size = start
-                self.share(state, row, entity)
+                self.share(state, row[0], entity)
             else:
                 if state.entity_of_row is not NULL:
-                    state.entity_of_row[row] = entity
+                    state.entity_of_row[row[0]] = entity
                 self.end_key(state)
+            row[0] += 1
         return 0
 
-    cdef int put_key(self, KeyGroup group, list columns, Py_ssize_t row) except -1:
-        cdef tuple column = None
+    cdef int put_key(self, KeyGroup group, tuple columns, Py_ssize_t row, Py_ssize_t* column) except -1:
+        cdef Py_ssize_t i
+        cdef tuple one
         self.keys.put_bytes(group.prefix)
-        try:
-            for column in columns:
-                put_key_value(self.keys, (<list>column[2])[row], <uint32_t>column[1], group.version)
-        except ValueError as exc:    # lone surrogates, or more than an old key version holds
-            raise EntityError(str(exc), join_key=column[0], row=row) from None
+        for i in range(PyTuple_GET_SIZE(columns)):
+            column[0] = i
+            one = <tuple>PyTuple_GET_ITEM(columns, i)
+            value = <object>PyList_GET_ITEM(<object>PyTuple_GET_ITEM(one, 2), row)
+            put_key_value(self.keys, value, <uint32_t><object>PyTuple_GET_ITEM(one, 1), group.version)
         return 0
 
     cdef int share(self, GroupState* state, Py_ssize_t row, int32_t entity) except -1:
@@ -211,8 +229,13 @@ cdef class Batch:
         state.entity_of_row[row] = entity
         return 0
 
+    cdef tuple columns_of(self, KeyGroup group):
+        """The (name, ValueType, values) of a group's join keys."""
+        if PyTuple_GET_SIZE(group.columns) == 1:
+            return (self.entity_column(group.columns[0]),)
+        return tuple([self.entity_column(name) for name in group.columns])
+
     cdef tuple entity_column(self, str name):
-        """The (name, ValueType, values) of a join key."""
         for column in self.entity_columns:
             if (<tuple>column)[0] == name:
                 return column
@@ -249,6 +272,8 @@ cdef class Batch:
         cdef GroupState* state
         if self.send_group == self.n_groups:
             return None
+        if self.n_keys == 1 and self.n_groups == 1 and self.states[0].keys_per_command == 0:
+            return self.only_command(<KeyGroup>self.plan.groups[0])
         out = Sink.of(min(limit, self.keys.size + self.n_keys * self.plan.framing) + self.plan.framing)
         while (out.size < limit or out.size == 0) and self.send_group < self.n_groups:
             group = <KeyGroup>self.plan.groups[self.send_group]
@@ -266,14 +291,22 @@ cdef class Batch:
         return out.finish() if out.size else None
 
     cdef int put_command(self, Sink out, KeyGroup group, Py_ssize_t key) except -1:
+        cdef Span name = self.key_span(key)
+        out.size = write_command(out.room(name.size + self.plan.framing), group, name) - out.data
+        return 0
+
+    cdef bytes only_command(self, KeyGroup group):
+        """Hand out the command of a request with one: the commonest, made where it is to be."""
+        cdef Span name = self.key_span(0)
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, command_size(group, name))
+        write_command(<uint8_t*>PyBytes_AS_STRING(out), group, name)
+        self.send_group = 1
+        self.expected_cells = self.states[0].n_fields
+        return out
+
+    cdef inline Span key_span(self, Py_ssize_t key) noexcept:
         cdef Py_ssize_t start = self.key_start(key)
-        cdef Py_ssize_t n = self.key_ends[key] - start
-        out.put_bytes(group.head)
-        out.put_decimal(n + PyBytes_GET_SIZE(group.suffix))
-        out.put(b"\r\n", 2)
-        out.put(self.keys.data + start, n)
-        out.put_bytes(group.suffix)
-        return out.put_bytes(group.tail)
+        return Span(self.keys.data + start, self.key_ends[key] - start)
 
     def rewind(self):
         """Forget all commands handed out and replies taken, to ask again over another connection."""
@@ -456,6 +489,24 @@ cdef class Batch:
             values, value_type = self.plain[name]
             self.keep_computed(name, encode_column(values, value_type, name))
         return self.computed[name]
+
+
+cdef Py_ssize_t command_size(KeyGroup group, Span name) noexcept:
+    cdef uint8_t[CELL_ROOM] frame
+    cdef Py_ssize_t n = name.size + PyBytes_GET_SIZE(group.suffix)
+    return PyBytes_GET_SIZE(group.head) + (write_head(frame, n) - frame) + n + PyBytes_GET_SIZE(group.tail)
+
+
+cdef uint8_t* write_command(uint8_t* p, KeyGroup group, Span name) noexcept:
+    """Write the command for an entity; return where it ends."""
+    p = write_span(p, span_of(group.head))
+    p = write_head(p, name.size + PyBytes_GET_SIZE(group.suffix))
+    p = write_span(write_span(p, name), span_of(group.suffix))
+    return write_span(p, span_of(group.tail))
+
+
+cdef inline uint8_t* write_span(uint8_t* p, Span source) noexcept:
+    return write_bytes(p, source.data, source.size)
 
 
 @cython.final

@@ -144,11 +144,14 @@ cdef int put_key_value(Sink out, object value, uint32_t value_type, int version)
     cdef Py_ssize_t n = 0
     cdef const char* text
     cdef int64_t number
-    out.put_u32(value_type)
+    cdef uint8_t* p
     if value_type == STRING:
         text = PyUnicode_AsUTF8AndSize(value, &n)
-        out.put_u32(<uint32_t>n)
-        return out.put(text, n)
+        p = write_u32(write_u32(out.room(8 + n), STRING), <uint32_t>n)
+        memcpy(p, text, n)
+        out.size += 8 + n
+        return 0
+    out.put_u32(value_type)
     if value_type == BYTES:
         out.put_u32(<uint32_t>PyBytes_GET_SIZE(value))
         return out.put_bytes(value)

@@ -15,6 +15,7 @@ def batch_of_keys(ReadPlan plan not None, list keys not None):
     if (<KeyGroup>plan.groups[0]).columns:
         raise ValueError("the plan's keys come from columns")
     batch = Batch(plan, {}, 0)
+    batch.make_key_room(len(keys))
     put_known_keys(batch, &batch.states[0], keys)
     return batch
 
@@ -22,10 +23,6 @@ def batch_of_keys(ReadPlan plan not None, list keys not None):
 cdef int put_known_keys(Batch batch, GroupState* state, list keys) except -1:
     cdef Py_ssize_t n = PyList_GET_SIZE(keys)
     cdef bytes key
-    PyMem_Free(batch.key_ends)
-    batch.key_ends = <Py_ssize_t*>PyMem_Malloc((n + 1) * sizeof(Py_ssize_t))
-    if batch.key_ends is NULL:
-        raise MemoryError
     batch.make_cells(n * state.n_fields)
     for key in keys:
         batch.keys.put_bytes(key)

@@ -189,19 +189,19 @@ cdef class KeyGroup:
         elif self.vector_format:
             self.bind_vectors()
         elif whole_hash:
-            self.head, self.tail = b"*2\r\n$7\r\nHGETALL\r\n$", b"\r\n"
+            self.head, self.tail = b"*2\r\n$7\r\nHGETALL\r\n", b"\r\n"
         else:
             self.frame_fields(self.fields)
 
     cdef int frame_fields(self, tuple fields) except -1:
         """Make the two parts of HMGET that stand around the key."""
-        self.head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(fields))
+        self.head = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields))
         self.tail = b"\r\n" + b"".join([framed(field) for field in fields])
         return 0
 
     cdef Py_ssize_t framing(self) except -1:
         """Bytes of an entity's command beside its key."""
-        return len(self.head) + len(self.vector_prefix) + len(self.tail)
+        return len(self.head) + len(self.vector_prefix) + len(self.suffix) + len(self.tail)
 
     cdef int bind_vectors(self) except -1:
         """Find the fields in the vectors."""
