@@ -177,6 +177,7 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
         config: a Config, or a mapping with the contents of feature_store.yaml; instead of `repo_path`.
         fs_yaml_file: the path of the file, if it is not `<repo_path>/feature_store.yaml`.
         embedding_provider: only None; Feast's other values are for vector search.
+
     Raises:
         NotSupportedError: there is an `embedding_provider`.
         ConfigError: the configuration is wrong, or both `config` and `fs_yaml_file` are given.
@@ -259,6 +260,7 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
                 key to a column: a list, array, Series, or protobuf Values; or a DataFrame.
             full_feature_names: name features `view__feature` in the answer.
             include_feature_view_version_metadata: add the versions of the views to `to_json` and `proto`.
+
         Raises:
             RequestError: the request is wrong (with EntityError, FeatureReferenceError, FeatureNameCollisionError).
             FeastObjectNotFoundException: a view, feature, service or version does not exist.
@@ -372,6 +374,7 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
             on_done: called once, in a later turn of the loop, with the error, or with None when `finish_read` may
                 be called. It must not raise.
             timeout: seconds; by default as configured for the store.
+
         Returns:
             Something with a method `cancel`, after which `on_done` will not be called.
         """

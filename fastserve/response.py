@@ -65,6 +65,7 @@ class OnlineResponse:
 
         Args:
             include_event_timestamps: after each column a column `<name>__ts`, whole seconds since the epoch.
+
         Raises:
             DecodeError: stored bytes are not a feature value; names the entity key and the feature.
         """

@@ -79,8 +79,10 @@ class VectorsMixin:
             ahead: also for the repository's Python files, which are about to be applied, so that the service can be
                 read before and after that.
             progress: by default bars on a terminal, log lines otherwise.
+
         Returns:
             The number of vectors.
+
         Raises:
             FeatureServiceNotFoundException: there is no such service.
             NotSupportedError: it has views that are computed when they are read, or vectors in Feast's format are

@@ -96,6 +96,7 @@ class WritingMixin:
             allow_registry_cache: False reads the registry first.
             to: a PushMode: the online store, the views' Parquet files, or both.
             transform_on_write: has no effect; it is there for code written for Feast.
+
         Raises:
             PushSourceNotFoundException: no view has such a source.
             WriteError: a column is missing, or a value does not fit; nothing of the call is written.
@@ -149,6 +150,7 @@ class WritingMixin:
             df: rows, as in `push`.
             inputs: the same; give one of the two.
             allow_registry_cache, transform_on_write: as in `push`.
+
         Raises:
             FeatureViewNotFoundException: there is no such view; otherwise as `push`.
         """
@@ -196,6 +198,7 @@ class WritingMixin:
         Args:
             df: rows with exactly the columns of the file.
             reorder_columns: False refuses columns in another order than the file's.
+
         Raises:
             WriteError: the columns are not those of the file; SourceError: it cannot be read or written.
         """
@@ -248,8 +251,10 @@ class WritingMixin:
             full_feature_names: has no effect; it is there for code written for Feast.
             force, run_async: only where a server does the work (an `online_store` of type remote): do not wait for it;
                 begin also if views are being loaded already.
+
         Returns:
             What was loaded, in the order in which it was done; nothing where a server does the work.
+
         Raises:
             FeatureViewNotFoundException, RequestError: a view cannot be loaded, or the window is empty; SourceError:
                 the files of a view cannot be read: nothing is written.
@@ -346,6 +351,7 @@ class WritingMixin:
 
         Returns:
             Name -> state before, for `release`.
+
         Raises:
             MaterializationRunningError: one of them has that mark already, and `force` is false.
         """

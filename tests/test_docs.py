@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from pkgutil import resolve_name
@@ -101,10 +103,26 @@ def test_the_navigation_has_all_pages() -> None:
     assert {str(page.relative_to(DOCS)) for page in PAGES} == named
 
 
-def test_what_the_reference_describes_exists() -> None:
-    for page in (DOCS / "api").glob("*.md"):
-        for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE):
-            resolve_name(name)
+def test_the_reference_finds_the_sections_of_docstrings() -> None:
+    """It takes `Raises:` for plain text where no empty line comes before."""
+    described = {
+        name: resolve_name(name)
+        for page in (DOCS / "api").glob("*.md")
+        for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
+    }
+    assert described
+    for name, found in described.items():
+        for doc in _docs(found):
+            assert not re.search(r"\S\n(Args|Attributes|Raises|Returns):\n", doc), f"{name}: {doc}"
+
+
+def _docs(found: object, depth: int = 0) -> Iterator[str]:
+    """The docstrings of a module or class and of its public members."""
+    yield inspect.getdoc(found) or ""
+    names = getattr(found, "__all__", [name for name in dir(found) if not name.startswith("_")])
+    if depth < 2 and (inspect.ismodule(found) or inspect.isclass(found)):
+        for name in names:
+            yield from _docs(inspect.getattr_static(found, name), depth + 1)
 
 
 def test_commands_are_listed() -> None:

@@ -42,8 +42,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
-_Count = Annotated[int, msgspec.Meta(ge=1)]
+PositiveNumber = Annotated[float, msgspec.Meta(gt=0)]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 FILE_NAME = "feature_store.yaml"
 
@@ -99,7 +99,7 @@ class RemoteConfig(Section, frozen=True):
     type: str = "remote"
     path: str = "http://localhost:6566"
     cert: str | None = ""
-    connection_pool_size: _Count = 50
+    connection_pool_size: PositiveInt = 50
     connection_idle_timeout: Annotated[int, msgspec.Meta(ge=0)] = 300
     connection_retries: Annotated[int, msgspec.Meta(ge=0)] = 3
 
@@ -110,7 +110,7 @@ StoreConfig = RedisConfig | SqliteConfig | RemoteConfig
 class MaterializationConfig(Section, frozen=True):
     """The `materialization:` section; without a batch size the writer chooses one."""
 
-    online_write_batch_size: _Count | None = None
+    online_write_batch_size: PositiveInt | None = None
     pull_latest_features: bool = False
 
 
@@ -136,12 +136,12 @@ class FastserveConfig(Section, frozen=True):
 
     ttl_mode: Literal["status", "enforce", "ignore"] = "status"
     allow_on_demand: bool = True
-    registry_refresh_seconds: _Positive | None = None
-    max_cached_plans: _Count = 1024
-    remote_timeout_seconds: _Positive = 30.0
+    registry_refresh_seconds: PositiveNumber | None = None
+    max_cached_plans: PositiveInt = 1024
+    remote_timeout_seconds: PositiveNumber = 30.0
     vector_format: Literal["auto", "packed", "feast"] = "auto"
-    async_max_in_flight: _Count = 1024
-    async_max_waiting: _Count = 8192
+    async_max_in_flight: PositiveInt = 1024
+    async_max_waiting: PositiveInt = 8192
 
 
 class Config(Section, frozen=True):
@@ -151,7 +151,8 @@ class Config(Section, frozen=True):
         repo_path: absolute; the base of relative paths.
         online_store: None when there is none.
         entity_key_serialization_version: 0 to 3.
-        feature_server, auth: checked, but otherwise as written; `auth` always has a `type`.
+        feature_server: checked, but otherwise as written.
+        auth: the same; it always has a `type`.
     """
 
     project: str
@@ -387,7 +388,7 @@ class _Metrics(Section, frozen=True):
     freshness: bool = True
     offline_features: bool = True
     audit_logging: bool = False
-    feature_count_bins: list[_Count] = field(default_factory=lambda: [10, 50, 200])
+    feature_count_bins: list[PositiveInt] = field(default_factory=lambda: [10, 50, 200])
 
 
 class _FeatureServer(Section, frozen=True):

@@ -30,10 +30,12 @@ class RedisConnection(Section, frozen=True):
 
     Attributes:
         unix_socket_path: if set, `host` and `port` do not count.
-        username, password: None means that none is sent.
+        username: None means that none is sent.
+        password: the same.
         ssl_ca_certs: a file with certificates, or None for the system's.
         ssl_check_hostname: false whenever `ssl_cert_reqs` is "none".
-        socket_timeout, socket_connect_timeout: seconds.
+        socket_timeout: seconds.
+        socket_connect_timeout: seconds.
         options: options of redis-py that only redis-py acts on.
     """
 

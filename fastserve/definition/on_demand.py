@@ -143,6 +143,7 @@ class OnDemandFeatureView(View):
 
         Args:
             views: by name; a source that is not in it is left as it is.
+
         Raises:
             DefinitionError: a view lacks a feature that is asked of it.
         """

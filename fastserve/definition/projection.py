@@ -45,6 +45,7 @@ class FeatureViewProjection:
 
         Args:
             features: all of the view's, as they are known now.
+
         Raises:
             KeyError: names that the view lacks, separated by commas.
         """
