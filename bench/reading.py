@@ -33,7 +33,7 @@ def reads(feast: str, folder: Path, redis: int, stored: int, rounds: int) -> dic
         redis: the process of its server.
         stored: how many entities it has.
     """
-    places = {"floor": sys.executable, "fastserve": sys.executable, "feast": feast}
+    places = {"floor": sys.executable, "hmget": sys.executable, "fastserve": sys.executable, "feast": feast}
     subjects = [Subject(python, "worker.py", name, folder, CORES[0]) for name, python in places.items()]
     results = {}
     for placement, core in PLACEMENTS.items():

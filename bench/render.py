@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from goals import goals_section
 from headline import PLOT, headline, headline_plot
 from marked import replaced
 from render_modes import cost_section, load_section, modes_section, scaling_section
@@ -56,8 +57,8 @@ SDK = """
 TABLE = """
 Client and redis-server have {placement}:
 
-| entities | floor | fastserve | x floor | Feast | Feast / fastserve | CPU of a call: fastserve | Feast | Feast / fastserve |
-| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| entities | floor | the same by HMGET | fastserve | x floor | Feast | Feast / fastserve | CPU of a call: floor | fastserve | Feast | Feast / fastserve |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 """
 
 SERVING = """
@@ -151,7 +152,7 @@ HMGET the floor itself is higher, by what Redis takes to search 54 fields one by
 | `plugin.py` | Feast's own SDK, with its Redis store and with `fastserve.feast.OnlineStore` |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
 | `micro/` | pytest-benchmark: each hot function beside the same work done with protobuf and plain Python (`tests/reference.py`) |
-| `render.py`, `render_modes.py`, `vector_tables.py`, `headline.py`, `marked.py`, `report.py`, `results.json` | this page, those of its figures that other pages show, the HTML report with plots, and the figures |
+| `render.py`, `goals.py`, `render_modes.py`, `vector_tables.py`, `headline.py`, `marked.py`, `report.py`, `results.json` | this page, those of its figures that other pages show, the HTML report with plots, and the figures |
 """
 
 
@@ -160,10 +161,12 @@ def row(entities: str, found: dict[str, dict[str, float]]) -> str:
     cells = [
         entities,
         micros(floor["wall"]),
+        micros(found["hmget"]["wall"]) if "hmget" in found else "",
         micros(ours["wall"]),
         f"{ours['wall'] / floor['wall']:.2f}",
         micros(feast["wall"]),
         f"{feast['wall'] / ours['wall']:.0f}",
+        micros(floor["cpu"]),
         micros(ours["cpu"]),
         micros(feast["cpu"]),
         f"{feast['cpu'] / ours['cpu']:.0f}",
@@ -340,7 +343,7 @@ SECTIONS: list[tuple[str, Block]] = [
 
 def page(results: dict[str, Any]) -> str:
     """Return bench/README.md."""
-    text = HEAD.format(**results["machine"])
+    text = HEAD.format(**results["machine"]) + goals_section(results)
     if "modes" in results:
         text += modes_section(results["modes"], results["machine"].get("features", 48))
     for features, found in results.get("modes_by_features", {}).items():

@@ -17,7 +17,7 @@ __all__ = ["SERVICE", "loaded", "vectors"]
 
 SIZES = {1: 2000, 10: 1000, 100: 200, 500: 60}  # entities of a request -> calls of fastserve in one round
 FEAST_SHARE = 20  # Feast makes a twentieth of the calls: it takes longer
-SUBJECTS = ("floor", "packed", "numpy", "views", "blobs_floor", "blobs", "feast")
+SUBJECTS = ("floor", "packed", "numpy", "objects", "views", "blobs_floor", "blobs", "feast")
 DATABASES = {"feast": 0, "packed": 1}
 SERVICE = "everything"  # the one that is precomputed, in compare/repo
 
@@ -66,7 +66,7 @@ def loaded(feast: str, folder: Path, port: int, stored: int) -> tuple[dict[str, 
 
 def subject(feast: str, name: str, places: dict[str, Path]) -> Subject:
     python = feast if name == "feast" else sys.executable
-    place = "packed" if name in ("floor", "packed", "numpy", "views") else "feast"
+    place = "packed" if name in ("floor", "packed", "numpy", "objects", "views") else "feast"
     return Subject(python, "vector_worker.py", name, places[place], CORES[0])
 
 

@@ -27,6 +27,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
         spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look for their module there
         spec.loader.exec_module(module)
         return module
 
@@ -74,6 +75,32 @@ def test_what_vectors_cost(load: Any, results: dict[str, Any]) -> None:
         in section
     )
     assert "(0.30 of that is ours)" in section
+
+
+@pytest.mark.parametrize(
+    ("unit", "figure", "verdict"),
+    [
+        ("x Feast", 30, "reached"),
+        ("x Feast", 29.9, "short of the goal"),
+        ("x Feast", 19.9, "**not reached**"),
+        ("x floor", 19, "reached"),
+        ("x floor", 30, "short of the goal"),
+        ("x floor", 31, "**not reached**"),
+        ("x Feast", None, "not measured"),
+    ],
+)
+def test_what_is_said_of_a_goal(load: Any, unit: str, figure: float | None, verdict: str) -> None:
+    goals = load("goals")
+    less = unit != "x Feast"
+    asked, aim = (30, 20) if less else (20, 30)
+    assert goals.verdict(goals.Goal("", unit, asked, aim, lambda _: figure), figure) == verdict
+
+
+def test_goals_that_were_not_measured_are_said_to_be_so(load: Any) -> None:
+    goals = load("goals")
+    text = goals.goals_section({})
+    assert text.count("not measured") == len(goals.GOALS)
+    assert "What holds" not in text
 
 
 def test_a_block_is_replaced_and_nothing_else(load: Any) -> None:

@@ -10,6 +10,7 @@ numpy         packed vectors through fastserve                        to_numpy
 views         the views themselves through fastserve                  to_dict
 floor         one MGET of the same keys as `packed`, bare socket      nothing
 blobs_floor   the same HMGETs as `blobs` over a bare socket           nothing
+objects       nothing                                                 the objects of `packed`, made by loops in C
 
 Reads one request per line from stdin, {"keys": [...], "calls": n}, and answers as worker.py does. The job {"build":
 true} builds the packed vectors and answers {"wall": seconds, "vectors": n}.
@@ -17,15 +18,17 @@ true} builds the packed vectors and answers {"wall": seconds, "vectors": n}.
 
 from __future__ import annotations
 
+import itertools
 import json
-import socket
 import sys
 import time
+from array import array
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
 import hiredis
-from floor import caller, connected, rows
+from floor import caller, connected, rows, size_of_replies
 from worker import Call, measure
 
 SERVICE = "everything"
@@ -64,15 +67,41 @@ def bare_socket(store: Any) -> Callable[[list[str]], Call]:
     return prepare
 
 
-def size_of_replies(sock: socket.socket, n: int) -> int:
-    """Receive so many replies; return how many bytes they are."""
-    reader, size = hiredis.Reader(), 0
-    for _ in range(n):
-        while reader.gets() is False:
-            data = sock.recv(1 << 17)
-            size += len(data)
-            reader.feed(data)
-    return size
+def reader_of(store: Any, subject: str) -> Callable[[list[str]], Call]:
+    if subject.endswith("floor"):
+        return bare_socket(store)
+    return sdk(store, "to_numpy" if subject == "numpy" else "to_dict", subject == "views")
+
+
+def objects(store: Any) -> Callable[[list[str]], Call]:
+    """The same dict of equal lists, each of objects that a loop in C makes anew."""
+    read = sdk(store, "to_dict")
+
+    def prepare(keys: list[str]) -> Call:
+        answer = read(keys)()
+        makers = {name: maker(values) for name, values in answer.items()}
+
+        def make() -> dict[str, list[Any]]:
+            return {name: made() for name, made in makers.items()}
+
+        assert make() == answer
+        return make
+
+    return prepare
+
+
+def maker(values: list[Any]) -> Callable[[], list[Any]]:
+    """A call that makes a list of equal values, as new objects if there are no nulls in it."""
+    first = values[0]
+    if None in values or isinstance(first, bool):
+        return values.copy
+    if isinstance(first, (int, float)):
+        return array("q" if isinstance(first, int) else "d", values).tolist
+    if isinstance(first, str):
+        return " ".join(values).split if all(values) and not any(" " in value for value in values) else values.copy
+    seconds = [value.timestamp() for value in values]
+    utc = itertools.repeat(timezone.utc)
+    return lambda: list(map(datetime.fromtimestamp, seconds, utc))
 
 
 def open_store(subject: str, folder: str) -> Any:
@@ -97,8 +126,7 @@ def main() -> None:
             print(json.dumps({"wall": time.perf_counter() - start, "vectors": count}), flush=True)
             continue
         if prepare is None:
-            form = "to_numpy" if subject == "numpy" else "to_dict"
-            prepare = bare_socket(store) if subject.endswith("floor") else sdk(store, form, subject == "views")
+            prepare = objects(store) if subject == "objects" else reader_of(store, subject)
         print(json.dumps(measure(prepare(request["keys"]), request["calls"])), flush=True)
 
 

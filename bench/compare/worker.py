@@ -1,6 +1,6 @@
 """One subject in a process of its own, so that none pays for another's imports or garbage.
 
-    worker.py feast|fastserve|floor FOLDER
+    worker.py feast|fastserve|floor|hmget FOLDER
 
 Reads one request per line from stdin, {"keys": [...], "calls": n}, makes n equal calls and answers with one line:
 {"wall": median seconds of a call, "cpu": seconds of CPU per call, "digest": hash of the answer}.
@@ -56,6 +56,12 @@ def bare_socket(folder: str) -> Callable[[list[str]], Call]:
     return floor.redis(FeatureStore(repo_path=folder), references(), full_names=False)
 
 
+def hmget(folder: str) -> Callable[[list[str]], Call]:
+    from fastserve import FeatureStore
+
+    return floor.hmget(FeatureStore(repo_path=folder), references(), full_names=False)
+
+
 def measure(call: Call, calls: int, to_answer: Call | None = None) -> dict[str, Any]:
     """Make calls; `to_answer` returns what the digest is of, if that is not what a call returns."""
     call()
@@ -74,7 +80,7 @@ def measure(call: Call, calls: int, to_answer: Call | None = None) -> dict[str, 
 
 
 def main() -> None:
-    prepare = {"feast": feast, "fastserve": fastserve, "floor": bare_socket}[sys.argv[1]](sys.argv[2])
+    prepare = {"feast": feast, "fastserve": fastserve, "floor": bare_socket, "hmget": hmget}[sys.argv[1]](sys.argv[2])
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(measure(prepare(request["keys"]), request["calls"])), flush=True)

@@ -1,0 +1,252 @@
+"""What the project set out to reach, beside what was measured: the first section of bench/README.md.
+
+A goal that was not reached says what holds it, as profiles tell, and what was tried.
+"""
+
+# ruff: noqa: E501  (the page has tables)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["GOALS", "goals_section"]
+
+Results = dict[str, Any]
+FASTER, FLOOR = "x Feast", "x floor"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One figure that is aimed at.
+
+    Attributes:
+        what: is measured.
+        unit: of the figure.
+        asked: what the part's first version had to reach; None if nothing was asked.
+        goal: what is aimed at.
+        figure: finds it in the results; KeyError where it was not measured.
+        held_by: what keeps it from being reached, and what was tried.
+    """
+
+    what: str
+    unit: str
+    asked: float | None
+    goal: float
+    figure: Callable[[Results], float]
+    held_by: str = ""
+
+    @property
+    def less_is_better(self) -> bool:
+        return self.unit != FASTER
+
+    def reaches(self, figure: float, bound: float) -> bool:
+        return figure <= bound if self.less_is_better else figure >= bound
+
+
+def sdk(entities: int, mine: str, other: str, kind: str = "wall") -> Callable[[Results], float]:
+    """A ratio of the regular reads, a core each."""
+    return lambda results: ratio(results["sdk"]["a core each"][str(entities)], mine, other, kind)
+
+
+def vectors(entities: int, mine: str, *others: str) -> Callable[[Results], float]:
+    """A ratio of the reads of vectors, to the sum of others."""
+
+    def find(results: Results) -> float:
+        found = results["vectors"]["reads"][str(entities)]
+        return float(found[mine]["wall"] / sum(found[other]["wall"] for other in others))
+
+    return find
+
+
+def serving(entities: int, connections: int, mine: str, other: str, kind: str) -> Callable[[Results], float]:
+    return lambda results: ratio(results["serving"]["reads"][str(entities)][str(connections)], mine, other, kind)
+
+
+def writes(work: str, mine: str, other: str, kind: str = "wall") -> Callable[[Results], float]:
+    return lambda results: ratio(results["writes"]["rows"][work], mine, other, kind)
+
+
+def ratio(found: dict[str, Any], mine: str, other: str, kind: str) -> float:
+    return float(found[mine][kind] / found[other][kind])
+
+
+def build(results: Results) -> float:
+    found = results["vectors"]["build"]
+    return float(found["feast"] / found["fastserve"])
+
+
+def load(case: str) -> Callable[[Results], float]:
+    """p99 / p50 at 75 % of saturation."""
+
+    def find(results: Results) -> float:
+        at = results["load"][case]["shares"]["0.75"]
+        return float(at["p99"] / at["p50"])
+
+    return find
+
+
+WAKING = (
+    "At ten connections few requests are under way at a time, and each is handed from wrk to the worker, to Redis, back to "
+    "the worker and to wrk, on two virtual cores: most of the time is that of waking one another, and the figure varies "
+    "between runs (CPU 55-135 x, p99 10-70 x on one day); the share of other guests of the host is in it. Tried: Redis on "
+    "the worker's core (p99 3.8 ms), shorter time slices, wrk at idle priority, cores kept awake: none better. The kernel "
+    "counts time in ticks of 4 ms, which is what a p99 of 2-4 ms is made of when wrk and Redis share a core."
+)
+OBJECTS = (
+    "About 2.7 million instructions (callgrind): 0.48 the 3,000 texts, 0.45 the 21,000 numbers, 0.34 checking the vectors, "
+    "0.43 the keys of the request, 0.3 copying the reply. The floor itself is Redis's time, in which the client has nothing "
+    "to do, as it does not know yet what form will be asked for. Tried: MGETs of 8, 16 KB and one of all (no difference "
+    "beyond noise), looking at vectors while others come, one buffer for all columns of a type, texts shared in a column."
+)
+REDIS = (
+    "Redis is at 100 % of its core. Its CPU of a row, by a raw client: the script 9.1 us, a script without its comparison "
+    "9.1, plain HSETs, which let old rows in, 5.7, WATCH and MULTI 10-18. At 0.8-1.0 of the floor the rest is Feast's noise."
+)
+BLOBS = (
+    "Of the read's time the floor and the 24,000 Python objects of `to_dict` alone are more than 1.5 x; the blobs are "
+    "protobuf, whose fields have to be found one by one (0.6 ms of 500). Tried: finding them while others arrive."
+)
+LOAD = (
+    "The client, which compares every answer, shares a core with Redis: by how much it sent late is in the latency (the "
+    "table says how much)."
+)
+
+GOALS: list[Goal] = [
+    Goal("SDK `to_dict`, 1 entity", FLOOR, 1.6, 1.3, sdk(1, "fastserve", "floor")),
+    Goal("the same", FASTER, 7, 9, sdk(1, "feast", "fastserve")),
+    Goal(
+        "the same, CPU",
+        FASTER,
+        20,
+        30,
+        sdk(1, "feast", "fastserve", "cpu"),
+        "Most of it is in system calls: the table has the CPU of the floor, which makes no others but the one that looks whether the connection still stands.",
+    ),
+    Goal("SDK `to_dict`, 500 entities", FLOOR, 1.5, 1.5, sdk(500, "fastserve", "floor")),
+    Goal("the same, and HMGETs over a bare socket", "x that floor", None, 1.0, sdk(500, "fastserve", "hmget")),
+    Goal("the same", FASTER, 24, 40, sdk(500, "feast", "fastserve")),
+    Goal("the same, CPU", FASTER, 40, 60, sdk(500, "feast", "fastserve", "cpu")),
+    Goal(
+        "packed `to_dict`, 1 entity",
+        FLOOR,
+        1.5,
+        1.25,
+        vectors(1, "packed", "floor"),
+        "Without a socket the read takes 6 us (2 the Batch, 3 the dict). What is left above the floor are the system call that looks whether the connection still stands, and Python between the layers.",
+    ),
+    Goal(
+        "packed `to_dict`, 500 entities",
+        "x floor and objects made in C",
+        None,
+        1.3,
+        vectors(500, "packed", "floor", "objects"),
+        OBJECTS,
+    ),
+    Goal("the same", "x Feast", 60, 100, vectors(500, "feast", "packed")),
+    Goal("packed `to_numpy`, 500 entities", FLOOR, 2, 1.4, vectors(500, "numpy", "floor"), OBJECTS),
+    Goal("the same", FASTER, 150, 200, vectors(500, "feast", "numpy")),
+    Goal("Feast's vectors, `to_dict`, 500 entities", FLOOR, 1.5, 1.5, vectors(500, "blobs", "blobs_floor"), BLOBS),
+    Goal(
+        "REST, 1 entity, 64 connections, CPU",
+        FASTER,
+        80,
+        100,
+        serving(1, 64, "feast", "fastserve", "cpu_per_1000"),
+        WAKING,
+    ),
+    Goal("the same, 10 connections", FASTER, 80, 100, serving(1, 10, "feast", "fastserve", "cpu_per_1000"), WAKING),
+    Goal(
+        "REST, packed, 1 entity, 64 connections, CPU",
+        FASTER,
+        100,
+        120,
+        serving(1, 64, "precomputed", "packed", "cpu_per_1000"),
+    ),
+    Goal("the same, 10 connections", FASTER, 100, 120, serving(1, 10, "precomputed", "packed", "cpu_per_1000")),
+    Goal(
+        "REST, 100 entities, 10 connections, CPU",
+        FASTER,
+        50,
+        80,
+        serving(100, 10, "feast", "fastserve", "cpu_per_1000"),
+    ),
+    Goal("REST, p99 at 10 connections", FASTER, 40, 50, serving(1, 10, "feast", "fastserve", "p99_ms"), WAKING),
+    Goal("REST regular at 75 % of saturation", "p99 / p50", None, 3, load("fastserve regular"), LOAD),
+    Goal("REST packed at 75 % of saturation", "p99 / p50", None, 3, load("fastserve packed"), LOAD),
+    Goal(
+        "async SDK, 64 concurrent, uvloop",
+        FASTER,
+        25,
+        40,
+        lambda r: ratio(r["async"]["uvloop"], "feast", "fastserve", "wall"),
+    ),
+    Goal(
+        "remote SDK, 1 entity",
+        FASTER,
+        20,
+        30,
+        lambda r: ratio(r["remote"]["sdk"]["1"], "feast", "fastserve", "wall"),
+        "Ours is at the plain HTTP client's time (1.1 x): what is left is the server's, and two processes waking each other.",
+    ),
+    Goal("`materialize`", FASTER, 12, 15, writes("materialize", "feast", "fastserve"), REDIS),
+    Goal("the same", FLOOR, 1 / 0.6, 1 / 0.8, writes("materialize", "fastserve", "floor"), REDIS),
+    Goal("the same, CPU of a row", FASTER, 40, 60, writes("materialize", "feast", "fastserve", "cpu")),
+    Goal(
+        "build of vectors",
+        FASTER,
+        40,
+        60,
+        build,
+    ),
+    Goal("`import fastserve`", "s", 0.15, 0.12, lambda r: float(r["cost"]["import"]["fastserve"])),
+    Goal(
+        "a worker, from its start until it is ready",
+        "s",
+        0.7,
+        0.5,
+        lambda r: float(r["serving"]["worker"]["fastserve"]["ready"]),
+    ),
+    Goal("a worker, resident", "MiB", 60, 50, lambda r: float(r["serving"]["worker"]["fastserve"]["resident"])),
+]
+
+
+def goals_section(results: Results) -> str:
+    """Return the table, and below it what holds the goals that were not reached."""
+    lines = [
+        "\n## Goals\n\nRatios of one run, medians; the tables below have the figures that they are made of. `asked` is what the "
+        "first version had to reach, `goal` what is aimed at.\n\n",
+        "| what | unit | asked | goal | measured | |\n| --- | --- | ---: | ---: | ---: | --- |\n",
+    ]
+    held: dict[str, list[str]] = {}
+    name = ""
+    for goal in GOALS:
+        name = goal.what if not goal.what.startswith("the same") else name
+        try:
+            figure = goal.figure(results)
+        except KeyError:
+            figure = None
+        lines.append(
+            f"| {goal.what} | {goal.unit} | {number(goal.asked)} | {number(goal.goal)} | {number(figure)} "
+            f"| {verdict(goal, figure)} |\n"
+        )
+        if figure is not None and goal.held_by and not goal.reaches(figure, goal.goal):
+            label = name + goal.what.removeprefix("the same") if goal.what != name else name
+            held.setdefault(goal.held_by, []).append(f"{label} ({goal.unit})")
+    notes = [f"- **{'; '.join(dict.fromkeys(names))}**: {why}\n" for why, names in held.items()]
+    return "".join(lines) + ("\nWhat holds the goals that were not reached:\n\n" + "".join(notes) if notes else "")
+
+
+def verdict(goal: Goal, figure: float | None) -> str:
+    if figure is None:
+        return "not measured"
+    if goal.reaches(figure, goal.goal):
+        return "reached"
+    return "short of the goal" if goal.asked is not None and goal.reaches(figure, goal.asked) else "**not reached**"
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 30 else f"{value:.3g}"
