@@ -230,6 +230,15 @@ def test_aliases_and_mapped_join_keys() -> None:
     assert plan.view_versions == (("payer", 0), ("payee", 0))
 
 
+def test_a_view_under_its_own_name_and_under_an_alias() -> None:
+    """Feast, which sorts projections by their aliases, fails."""
+    found = view("v", {"a": Float64})
+    payer = projection(found, "a", alias="payer", join_key_map={"customer_id": "payer_id"})
+    plan = compiled(registry(found, service("both", payer, projection(found, "a"))), "both", full=True)
+    assert [slot.name for slot in plan.outputs] == ["payer__a", "v__a"]
+    assert [group.columns for group in plan.groups] == [("payer_id",), ("customer_id",)]
+
+
 def test_an_alias_is_not_a_reference() -> None:
     with pytest.raises(errors.FeatureViewNotFoundException, match="payer"):
         compiled(BANK, ["payer:age"])
