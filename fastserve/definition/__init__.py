@@ -1,20 +1,20 @@
 """What a team writes in its repository's Python files: entities, sources, views, services.
 
-path                what
-entity.py           Entity
-source.py           FileSource, PushSource, RequestSource, KafkaSource, KinesisSource
-formats.py          how files and stream messages are written
-decorators.py       @on_demand_feature_view, @stream_feature_view, @batch_feature_view
-view.py             FeatureView, BatchFeatureView, StreamFeatureView, LabelView
-on_demand.py        OnDemandFeatureView
-projection.py       some features of a view, as a service uses them
-service.py          FeatureService
-project.py          Project
-transformation.py   what a batch or stream job does to rows
-logging.py          what Feast's server logs
-version.py          the text that pins a version
-check.py            checks of arguments, and the base of all definitions
-validate.py         rules over a whole repository
+    path                what
+    entity.py           Entity
+    source.py           FileSource, PushSource, RequestSource, KafkaSource, KinesisSource
+    formats.py          how files and stream messages are written
+    decorators.py       @on_demand_feature_view, @stream_feature_view, @batch_feature_view
+    view.py             FeatureView, BatchFeatureView, StreamFeatureView, LabelView
+    on_demand.py        OnDemandFeatureView
+    projection.py       some features of a view, as a service uses them
+    service.py          FeatureService
+    project.py          Project
+    transformation.py   what a batch or stream job does to rows
+    logging.py          what Feast's server logs
+    version.py          the text that pins a version
+    check.py            checks of arguments, and the base of all definitions
+    validate.py         rules over a whole repository
 
 The constructors take Feast's arguments, and the objects can be changed afterwards, as Feast's can. How a definition is
 written into a registry is in `fastserve.registry.messages`; what is read from there are objects of `fastserve.model`.
