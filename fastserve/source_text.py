@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import symtable
 import textwrap
 import typing
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 __all__ = ["load_source", "unresolved_names"]
@@ -50,12 +52,9 @@ def _without_decorators(text: str) -> ast.Module:
 
 def _namespace(text: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {name: getattr(typing, name) for name in typing.__all__}
-    # pandas takes half a second to import, so only code that may use it pays for it.
-    if any(name in text for name in _LIBRARIES):
-        import numpy as np
-        import pandas as pd
-
-        namespace.update({name: np if module == "numpy" else pd for name, module in _LIBRARIES.items()})
+    # pandas takes half a second to import, and may not be there: only code that names it pays for it.
+    named = set(re.findall(r"\w+", text)).intersection(_LIBRARIES)
+    namespace.update({name: import_module(_LIBRARIES[name]) for name in named})
     return namespace
 
 

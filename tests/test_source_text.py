@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from fastserve.source_text import load_source, unresolved_names
@@ -13,6 +15,15 @@ def test_decorators_are_not_run() -> None:
     assert load_source(text, "another_name")({"a": 1}) == {"y": 2}
     with pytest.raises(ValueError, match="no function f in the source text"):
         load_source("x = 1", "f")
+
+
+def test_code_that_names_no_library_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`inputs`, which most functions take, has the letters of `np` in it."""
+    for library in ("numpy", "pandas"):
+        monkeypatch.setitem(sys.modules, library, None)
+    assert load_source("def od(inputs):\n    return {'y': inputs['x']}\n", "od")({"x": [1]}) == {"y": [1]}
+    with pytest.raises(ImportError, match="numpy"):
+        load_source("def od(inputs):\n    return {'y': np.array(inputs['x'])}\n", "od")
 
 
 def test_pandas_and_numpy_are_there() -> None:
