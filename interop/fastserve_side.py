@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 from fastserve import FeatureStore, OnlineResponse
+from fastserve.errors import FastserveError
 from fastserve.registry.schema_pb2 import RepeatedValue, Value
-from interop.exchange import STATUSES, Question
+from interop.exchange import STATUSES, Json, Question, http_answer
 
-__all__ = ["ask"]
+__all__ = ["ask", "ask_in_json"]
 
 
 def ask(store: FeatureStore, question: Question) -> OnlineResponse:
@@ -29,3 +31,12 @@ def _asked(store: FeatureStore, question: Question) -> OnlineResponse:
             full_feature_names=question.full_feature_names,
             include_feature_view_version_metadata=question.versions,
         )
+
+
+def ask_in_json(store: FeatureStore, question: Question) -> Json:
+    """Return the JSON of the answer, as `exchange.http_answer` does that of a server."""
+    try:
+        response = ask(store, question)
+    except FastserveError as exc:
+        return {"id": question.id, "error": repr(exc)}
+    return http_answer(question.id, json.loads(response.to_json()))

@@ -9,4 +9,4 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh test
 [ -n "${FEAST_PYTHON:-}" ] || interop/setup.sh
 # Feast may take longer than a single test of ours ever should.
-exec .venv/bin/python -m pytest interop -rP -o timeout=900 "$@"
+exec .venv/bin/python -m pytest interop -rP -o timeout=900 -n auto --dist loadfile "$@"

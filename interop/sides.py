@@ -7,21 +7,23 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from interop.exchange import Json, Question, http_answer, read_lines, write_lines
+from interop.forked import Forked, Zygotes
 from tests.servers import free_port
 
-__all__ = ["FEAST_PYTHON", "STORES", "FeastSide", "ask_server", "make_repository", "serving"]
+__all__ = ["FEAST_PYTHON", "STORES", "ZYGOTES", "FeastSide", "ask_server", "make_repository", "serving"]
 
 ROOT = Path(__file__).resolve().parent.parent
 FEAST_PYTHON = Path(os.environ.get("FEAST_PYTHON") or ROOT / ".venv-feast" / "bin" / "python")
+ZYGOTES = Zygotes(FEAST_PYTHON)
 STORES = ("redis", "sqlite")
 
 START_SECONDS = 90.0
@@ -51,20 +53,22 @@ class FeastSide:
         (library / "interop").symlink_to(ROOT / "interop")
         self.environment = {**os.environ, **environment, "PYTHONPATH": str(library), "PYTHONWARNINGS": "ignore"}
 
-    def run(self, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:
-        """Run `python -m ...`. Raises RuntimeError with the end of what it printed."""
-        command = [str(FEAST_PYTHON), "-m", *map(str, arguments)]
-        done = subprocess.run(
-            command,
-            env={**self.environment, **(environment or {})},
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout[-4000:]}")
+    def run(self, *arguments: str | Path, environment: dict[str, str] | None = None, bare: bool = False) -> None:
+        """Run `python -m ...`.
+
+        Args:
+            bare: in a Python that has imported nothing; otherwise in one that has imported Feast.
+
+        Raises:
+            RuntimeError: with the end of what it printed.
+        """
+        command = ["-m", *map(str, arguments)]
+        variables = {**self.environment, **(environment or {})}
+        with tempfile.NamedTemporaryFile(dir=self.folder) as output:
+            process = (start if bare else ZYGOTES.start)(command, variables, self.folder, Path(output.name))
+            if process.wait():
+                said = Path(output.name).read_text()[-4000:]
+                raise RuntimeError(f"{' '.join(command)}: exit status {process.returncode}\n{said}")
 
     def prepare(self, repos: Iterable[Path]) -> None:
         """Apply and materialize each repository, all at the same time."""
@@ -84,7 +88,23 @@ class FeastSide:
         return [{answer["id"]: answer for answer in read_lines(answered)} for _, _, answered in files]
 
 
-# --- servers ---------------------------------------------------------------------------------------------------------
+# --- processes -------------------------------------------------------------------------------------------------------
+
+Process = Forked | subprocess.Popen[bytes]
+
+
+def start(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+    """Start a Python of Feast's that has imported nothing; as `ZYGOTES.start`."""
+    return popen([str(FEAST_PYTHON), *command], environment, folder, output)
+
+
+def popen(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+    """Start a program that reads nothing."""
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
+
 
 FEAST_SERVE = [str(FEAST_PYTHON.with_name("feast"))]
 OUR_SERVE = [sys.executable, "-c", "from fastserve.cli import main; main()"]
@@ -96,11 +116,9 @@ def serving(command: list[str], repo: Path, environment: dict[str, str], *option
     log = repo.with_name(f"{repo.name}-{Path(command[0]).name}.log")
     port = free_port()
     arguments = [*command, "-c", str(repo), "serve", "-p", str(port), "--no-access-log", *options]
-    with log.open("wb") as output, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        variables = {**os.environ, **environment}
-        process = subprocess.Popen(
-            arguments, env=variables, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
+    begin = ZYGOTES.start if command is FEAST_SERVE else popen
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        process = begin(arguments, {**os.environ, **environment}, ROOT, log)
         try:
             wait_until_healthy(process, client, log)
             yield client
@@ -108,7 +126,7 @@ def serving(command: list[str], repo: Path, environment: dict[str, str], *option
             stop(process)
 
 
-def wait_until_healthy(process: subprocess.Popen[bytes], client: httpx.Client, log: Path) -> None:
+def wait_until_healthy(process: Process, client: httpx.Client, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(httpx.TransportError):
@@ -118,7 +136,7 @@ def wait_until_healthy(process: subprocess.Popen[bytes], client: httpx.Client, l
     raise RuntimeError(f"{process.args!r} does not answer:\n{log.read_text()[-4000:]}")
 
 
-def stop(process: subprocess.Popen[Any]) -> None:
+def stop(process: Process) -> None:
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

@@ -4,7 +4,6 @@ what that one says in its JSON. Feast's client against our server is in test_tem
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -15,36 +14,34 @@ import pytest
 from fastserve import FeatureStore
 from interop import fastserve_side
 from interop.differences import Side, feast_questions, null_times
-from interop.exchange import Json, Question, answer, http_answer
+from interop.exchange import Json, Question, answer
+from interop.prepared import Prepared
 from interop.sides import FEAST_SERVE, OUR_SERVE, ask_server, serving
-from interop.test_interop import World, world
-
-__all__ = ["world"]  # a fixture
 
 REQUESTS = 300
 
 
 @pytest.fixture(scope="module")
-def local(world: World) -> Iterator[FeatureStore]:
+def local(bank: Prepared) -> Iterator[FeatureStore]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in world.environment.items():
+        for name, value in bank.environment.items():
             patch.setenv(name, value)
-        with FeatureStore(repo_path=world.repos["redis"]) as store:
+        with FeatureStore(repo_path=bank.repos["redis"]) as store:
             yield store
 
 
-def remote_store(world: World, url: str) -> FeatureStore:
-    registry = {"path": str(world.repos["redis"] / "data" / "registry.db")}
+def remote_store(bank: Prepared, url: str) -> FeatureStore:
+    registry = {"path": str(bank.repos["redis"] / "data" / "registry.db")}
     registry["enable_online_feature_view_versioning"] = True  # type: ignore[assignment]
     online = {"type": "remote", "path": url, "connection_retries": 0}
     return FeatureStore(config={"project": "bank", "provider": "local", "registry": registry, "online_store": online})
 
 
-def test_on_our_server(world: World, local: FeatureStore) -> None:
+def test_on_our_server(bank: Prepared, local: FeatureStore) -> None:
     """Equal in all that `exchange.answer` tells of, the bytes of each value included, but the order of the views."""
-    with serving(OUR_SERVE, world.repos["redis"], world.environment) as server:
-        with remote_store(world, str(server.base_url)) as client:
-            for question in world.questions[:REQUESTS]:
+    with serving(OUR_SERVE, bank.repos["redis"], bank.environment) as server:
+        with remote_store(bank, str(server.base_url)) as client:
+            for question in bank.questions[:REQUESTS]:
                 mine = answer(question, lambda q: fastserve_side.ask(local, q))
                 theirs = answer(question, lambda q: fastserve_side.ask(client, q))
                 for each in (mine, theirs):
@@ -52,27 +49,19 @@ def test_on_our_server(world: World, local: FeatureStore) -> None:
                 assert theirs == mine, question
 
 
-def test_on_feasts_server(world: World, local: FeatureStore) -> None:
-    side = world.side("redis", http=True)
+def test_on_feasts_server(bank: Prepared, local: FeatureStore) -> None:
+    side = bank.side("redis", http=True)
     # Those that Feast answers in one go.
-    questions = [q for q in world.questions_over_http if feast_questions(side, q) == [q]][:REQUESTS]
-    with serving(FEAST_SERVE, world.repos["redis"], world.environment, "--max-requests", "1000000") as server:
+    questions = [q for q in bank.questions_over_http if feast_questions(side, q) == [q]][:REQUESTS]
+    with serving(FEAST_SERVE, bank.repos["redis"], bank.environment, "--max-requests", "1000000") as server:
         told = ask_server(server, questions)
-        with remote_store(world, str(server.base_url).rstrip("/")) as client:
+        with remote_store(bank, str(server.base_url).rstrip("/")) as client:
             for question in questions:
-                wanted, found = told[question.id], in_json(client, question)
+                wanted, found = told[question.id], fastserve_side.ask_in_json(client, question)
                 if "error" in wanted:
                     assert "error" in found, question
                 else:
                     assert found == without_nulls_of_times(side, question, wanted), question
-
-
-def in_json(client: FeatureStore, question: Question) -> Json:
-    try:
-        response = fastserve_side.ask(client, question)
-    except Exception as exc:
-        return {"id": question.id, "error": repr(exc)}
-    return http_answer(question.id, json.loads(response.to_json()))
 
 
 def without_nulls_of_times(side: Side, question: Question, wanted: Json) -> Json:
@@ -90,11 +79,11 @@ FEATURES = [f"card_activity:{name}" for name in ("spend_sum", "txn_count", "avg_
 
 
 @pytest.mark.parametrize("command", [OUR_SERVE, FEAST_SERVE], ids=["ours", "feast"])
-def test_writing(world: World, local: FeatureStore, command: list[str]) -> None:
+def test_writing(bank: Prepared, local: FeatureStore, command: list[str]) -> None:
     """Last in this file: it changes what is stored."""
     customer = f"R{STORE_OF[command is OUR_SERVE]}"
-    with serving(command, world.repos["redis"], world.environment) as server:
-        with remote_store(world, str(server.base_url).rstrip("/")) as client:
+    with serving(command, bank.repos["redis"], bank.environment) as server:
+        with remote_store(bank, str(server.base_url).rstrip("/")) as client:
             client.push("card_pushes", row(customer, 1.5, 1))
             assert stored(local, customer) == [1.5, 7, 0.25, LAST_SEEN]
             client.write_to_online_store("card_activity", pd.DataFrame(row(customer, 2.5, 2)))

@@ -26,12 +26,11 @@ import pytest
 import yaml
 
 from fastserve import FeatureStore
-from fastserve.errors import FastserveError
 from interop import fastserve_side
 from interop.comparing import Answers, compare
 from interop.conftest import SEED
 from interop.differences import Side, feast_questions
-from interop.exchange import Json, Question, answer, http_answer
+from interop.exchange import Question, answer
 from interop.facts import Facts
 from interop.questions import random_questions
 from interop.sides import FEAST_SERVE, OUR_SERVE, ROOT, FeastSide, ask_server, serving
@@ -228,16 +227,8 @@ def our_client_on_feasts_server(repo: Path, questions: list[Question], told: Ans
     """What Feast's server says arrives unchanged in the SDK's answer."""
     with FeatureStore(repo_path=repo) as client:
         for question in questions:
-            wanted, found = told[question.id], as_json(client, question)
+            wanted, found = told[question.id], fastserve_side.ask_in_json(client, question)
             assert ("error" in wanted and "error" in found) or found == wanted, question
-
-
-def as_json(client: FeatureStore, question: Question) -> Json:
-    try:
-        response = fastserve_side.ask(client, question)
-    except FastserveError as exc:
-        return {"id": question.id, "error": repr(exc)}
-    return http_answer(question.id, json.loads(response.to_json()))
 
 
 def feasts_client_on_our_server(questions: list[Question], ours: Answers, feasts: Answers) -> None:
