@@ -77,6 +77,11 @@ def build(results: Results) -> float:
     return float(found["feast"] / found["fastserve"])
 
 
+def metrics(results: Results) -> float:
+    found = results["instructions"]
+    return float(100 * (1 - found["unmetered"] / found["metered"]))
+
+
 def load(case: str) -> Callable[[Results], float]:
     """p99 / p50 at 75 % of saturation."""
 
@@ -201,6 +206,7 @@ GOALS: list[Goal] = [
         build,
     ),
     Goal("`import fastserve`", "s", 0.15, 0.12, lambda r: float(r["cost"]["import"]["fastserve"])),
+    Goal("metrics, of the instructions of a request", "%", 3, 3, metrics),
     Goal(
         "a worker, from its start until it is ready",
         "s",

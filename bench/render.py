@@ -79,7 +79,8 @@ server, which takes the same requests apart and answers with ready bytes of the 
 """
 
 SERVING_TAIL = """
-To count metrics takes {metrics:.1f} % of the CPU of a request of one entity (median over the numbers of connections).
+To count metrics takes {metrics:.1f} % of the CPU of a request of one entity (median over the numbers of connections), by a
+measurement whose noise is larger than that; the instructions that it takes are counted below.
 
 A worker of fastserve is ready (`/readyz` says 200) {ours[ready]:.2f} s after its process was started, Feast's (`/health`) after
 {feast[ready]:.1f} s. It has {ours[resident]:.0f} MiB resident after these requests, Feast's {feast[resident]:.0f} MiB.
@@ -149,6 +150,7 @@ HMGET the floor itself is higher, by what Redis takes to search 54 fields one by
 | `modes.py`, `load.py`, `cost.py`, `scaling.py`, `places.py` | access modes, latency under load, what reads cost, how cost grows; the databases and servers that these share |
 | `reading.py`, `async_reading.py`, `on_demand.py`, `remote.py`, `serving.py`, `writing.py`, `vectors.py`, `harness.py` | more that is measured; what all share |
 | `compare.py` | `bench/compare.py OLD NEW`: two files of results side by side |
+| `counting.py` | instructions of a request, by callgrind, with and without metrics |
 | `plugin.py` | Feast's own SDK, with its Redis store and with `fastserve.feast.OnlineStore` |
 | `compare/` | one worker process per subject; what Feast applies and materializes |
 | `micro/` | pytest-benchmark: each hot function beside the same work done with protobuf and plain Python (`tests/reference.py`) |
@@ -314,6 +316,14 @@ def writes_section(found: dict[str, Any]) -> str:
     )
 
 
+def instructions_section(found: dict[str, float]) -> str:
+    return (
+        "\n## Instructions\n\nCounted by valgrind (callgrind), so that they do not depend on what else the machine does: "
+        f"{found['metered']:,.0f} of a worker for a request of one entity, without the kernel's, and {found['unmetered']:,.0f} "
+        "with all metrics switched off.\n"
+    )
+
+
 def flat_section(found: dict[str, float], title: str = "Flat") -> str:
     return (
         f"\n## {title}\n\nOver {found['calls']:,.0f} calls for one entity, in blocks of 10,000: median of the first block "
@@ -337,6 +347,7 @@ SECTIONS: list[tuple[str, Block]] = [
     ("serving", serving_section),
     ("vectors", vectors_section),
     ("writes", writes_section),
+    ("instructions", instructions_section),
 ]
 """Part of the results, and what renders it, in the order of the page; the access modes come before."""
 

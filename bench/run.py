@@ -27,6 +27,7 @@ from typing import Any
 
 from async_reading import async_reads
 from cost import cost
+from counting import counted
 from harness import BENCH, awake, feast_python, redis_server, run
 from load import CASES, SHARES, open_loop
 from modes import MODES, Plan, modes
@@ -40,11 +41,11 @@ from serving import serving
 from vectors import vectors
 from writing import writes
 
-PARTS = ("modes", "load", "cost", "scaling", "reads", "on_demand", "serving", "remote", "plugin", "vectors", "writes")
-ROUND_TRIPS = ("reads", "on_demand", "remote", "plugin", "vectors")
-"""Parts in which one call waits for another, so that a core that sleeps is most of what a small one takes."""
 SHARED = ("modes", "load", "cost", "scaling")
 """Parts that one set of databases and servers is enough for."""
+PARTS = (*SHARED, "reads", "on_demand", "serving", "remote", "plugin", "vectors", "writes", "instructions")
+ROUND_TRIPS = ("reads", "on_demand", "remote", "plugin", "vectors")
+"""Parts in which one call waits for another, so that a core that sleeps is most of what a small one takes."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,11 @@ def bench_writes(feast: str, profile: Profile, _: int) -> dict[str, Any]:
     return {"writes": writes(feast, max(profile.rounds // 2, 1), profile.big)}
 
 
+def bench_instructions(feast: str, profile: Profile, _: int) -> dict[str, Any]:
+    with repository(feast, min(profile.entities, 500)) as (folder, _redis):
+        return {"instructions": counted(folder)}
+
+
 def bench_vectors(feast: str, profile: Profile, _: int) -> dict[str, Any]:
     return {"vectors": vectors(feast, min(profile.entities, 2000), profile.rounds)}
 
@@ -198,6 +204,7 @@ ALONE: dict[str, Bench] = {
     "plugin": bench_plugin,
     "vectors": bench_vectors,
     "writes": bench_writes,
+    "instructions": bench_instructions,
 }
 
 

@@ -92,7 +92,7 @@ def serving(feast: str, stored: int, rounds: int, seconds: int) -> dict[str, Any
         raise SystemExit("wrk is not installed: apt-get install wrk")
     with redis_server() as (port, redis), tempfile.TemporaryDirectory() as temporary:
         places, _ = loaded(feast, Path(temporary), port, stored)
-        places["unmetered"] = unmetered(places["feast"])
+        places["unmetered"] = unmetered(places["feast"], Path(temporary) / "unmetered")
         pin(redis, CORES[-1])
         results: dict[str, Any] = {"reads": {}}
         for entities in ENTITIES:
@@ -113,9 +113,8 @@ def serving(feast: str, stored: int, rounds: int, seconds: int) -> dict[str, Any
         return results
 
 
-def unmetered(repository: Path) -> Path:
-    """Copy the configuration of a repository, with all metrics switched off."""
-    folder = repository.with_name("unmetered")
+def unmetered(repository: Path, folder: Path) -> Path:
+    """Copy the configuration of a repository to a new folder, with all metrics switched off; return that."""
     folder.mkdir()
     (folder / "feature_store.yaml").write_text((repository / "feature_store.yaml").read_text() + UNMETERED)
     return folder
@@ -163,9 +162,7 @@ def ours(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def server(command: list[str], folder: Path) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "FEAST_USAGE": "False", "PYTHONPATH": str(BENCH.parent), "PYTHONWARNINGS": "ignore"}
     # What pip installs has its bytecode beside it; a source tree may have it too.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -178,6 +175,12 @@ def server(command: list[str], folder: Path) -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int, path: str) -> None:

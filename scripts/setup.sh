@@ -4,7 +4,7 @@
 #   test  and everything the tests import, a redis-server and a PostgreSQL: make test
 #   dev   and the tools: make types, lint, wheels
 #   docs  what run has, and what makes the documentation site: make docs
-#   bench what test has, and wrk: make bench (whose program makes Feast's environment: interop/setup.sh)
+#   bench what test has, wrk and valgrind: make bench (whose program makes Feast's environment: interop/setup.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -24,6 +24,7 @@ stamp() { touch "${@/#/$VENV/.ready-}"; }
 packages=()
 if [ "$level" = bench ]; then
     command -v wrk >/dev/null || packages+=(wrk)
+    command -v valgrind >/dev/null || packages+=(valgrind)
 fi
 if [ "$level" = test ] || [ "$level" = dev ] || [ "$level" = bench ]; then
     command -v redis-server >/dev/null || packages+=(redis-server)
