@@ -7,13 +7,14 @@ loop. They share its memory as long as they do not write to it. One that dies is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -55,6 +56,13 @@ class Server(uvicorn.Server):
         """Begin to end; the second Ctrl-C ends at once."""
         self.life.draining = True
         super().handle_exit(sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take the signals, those too that a worker was sent while it was being started."""
+        with super().capture_signals():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
+            yield
 
     async def on_tick(self, counter: int) -> bool:
         """Say whether it is time to end."""
@@ -133,8 +141,8 @@ class Workers:
         status = 1
         try:
             for number in NUMBERS:
-                signal.signal(number, _exit)  # until the server takes over, and when it has ended
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                signal.signal(number, _exit)  # when the server has ended
+            signal.pthread_sigmask(signal.SIG_SETMASK, {*before, *NUMBERS})  # until the server takes them
             self.work()
             status = 0
         except SystemExit as exc:

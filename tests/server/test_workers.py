@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -49,6 +51,36 @@ def slow_repo(slow_redis: RedisServer, tmp_path: Path) -> Path:
 def pause(redis: RedisServer, milliseconds: int) -> None:
     with redis.client() as client:
         client.client_pause(milliseconds)
+
+
+# --- one that is told to end before it has begun ---------------------------------------------------------------------
+
+
+TOLD_EARLY = """
+import os, signal, socket, time
+import uvicorn
+from fastserve.server.limits import Life, Limits
+from fastserve.server.workers import Server, Workers
+
+async def app(scope, receive, send): pass
+
+def work():
+    os.kill(os.getppid(), signal.SIGTERM)
+    while signal.SIGTERM not in signal.sigpending():
+        time.sleep(0.01)
+    Server(uvicorn.Config(app, lifespan="off"), Life(Limits()), 0.0).run([listener])
+
+listener = socket.create_server(("127.0.0.1", 0))
+print(Workers(work, 1).run())
+"""
+
+
+def test_a_worker_that_is_told_to_end_while_it_starts_ends_as_any_other() -> None:
+    done = subprocess.run([sys.executable, "-c", TOLD_EARLY], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "0\n"
+    assert "Finished server process" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
 
 
 # --- one that dies ---------------------------------------------------------------------------------------------------
