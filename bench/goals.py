@@ -193,7 +193,7 @@ GOALS: list[Goal] = [
         20,
         30,
         lambda r: ratio(r["remote"]["sdk"]["1"], "feast", "fastserve", "wall"),
-        "Ours is at the plain HTTP client's time (1.1 x): what is left is the server's, and two processes waking each other.",
+        "Ours takes what a plain HTTP client takes: what is left is the server's, and two processes waking each other.",
     ),
     Goal("`materialize`", FASTER, 12, 15, writes("materialize", "feast", "fastserve"), REDIS),
     Goal("the same", FLOOR, 1 / 0.6, 1 / 0.8, writes("materialize", "fastserve", "floor"), REDIS),

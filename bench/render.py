@@ -40,7 +40,7 @@ HEAD = """\
 
 # Benchmarks
 
-One run on {date}: {cpu}, Python {python}, redis-server {redis} on loopback, Feast {feast}.
+Measured on {date}, by `{command}`: {cpu}, Python {python}, redis-server {redis} on loopback, Feast {feast}.
 
 A bank's repository of 6 feature views with 8 features each, applied and materialized to Redis by Feast itself (`compare/`).
 Each subject runs in a process of its own; rounds are interleaved and the figures are medians over the rounds, so that

@@ -286,7 +286,10 @@ def main() -> None:
     feast = feast_python()
     kept = BENCH / "results.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if given.only and given.write else {}
+    before = results.get("machine", {}).get("command", "")
     results["machine"] = machine(profile, feast)
+    if before:  # each part is of the last of these that names it
+        results["machine"]["command"] = f"{before}; {results['machine']['command']}"
     for found in measure(profile, given.flat, feast):
         results.update(found)
     results["machine"]["minutes"] = round((time.monotonic() - begin) / 60, 1)
