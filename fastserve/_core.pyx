@@ -57,6 +57,7 @@ include "_core_vector.pxi"   # packed vectors: checked, and read in place
 include "_core_feast.pxi"    # Feast's precomputed vectors, both ways
 include "_core_known.pxi"    # Batches of keys that a store gave
 include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
+include "_core_transform.pxi"  # inputs of on-demand feature views, and their outputs
 include "_core_meter.pxi"    # what a server counts: counters, histograms, statuses per view
 include "_core_compact.pxi"  # Batch -> compact JSON, statuses as bytes
 include "_core_answer.pxi"   # an answer on its way to a client of ours, and received: bytes <-> Batch

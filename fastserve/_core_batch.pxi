@@ -475,6 +475,9 @@ cdef class Batch:
         """
         if len(values) != self.n_rows:
             raise ValueError(f"{name}: {len(values)} values for {self.n_rows} rows")
+        return self.keep_plain(name, values, value_type)
+
+    cdef bint keep_plain(self, str name, list values, uint32_t value_type) except -1:
         for value in values:
             if value is not None and not is_plain(value, value_type):
                 return False

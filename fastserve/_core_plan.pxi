@@ -306,6 +306,7 @@ cdef class ReadPlan:
     cdef Py_ssize_t framing       # bytes of the longest command, without its entity key
     cdef object meter             # the PlanMeter that a server counts its reads with, if any
     cdef tuple fixed_outputs      # those of fixed width by type, for NumPy
+    cdef Py_ssize_t row_width     # columns of a request with just what is required
     cdef dict blank               # the answer's columns of a request with just the required join keys, all None
 
     def __init__(self, groups, outputs, *, join_keys, required, entity_names=(), request_data=(), transforms=(),
@@ -326,6 +327,7 @@ cdef class ReadPlan:
                 raise TypeError(f"KeyGroup expected, got {type(group).__name__}")
         self.has_vectors = any([(<KeyGroup>group).vector_format for group in self.groups])
         self.framing = 256 + max([(<KeyGroup>group).framing() for group in self.groups], default=0)
+        self.row_width = len({*self.required_views, *self.request_data})
         self.blank = dict.fromkeys([*self.required_views, *(slot.name for slot in self.outputs)])
         for slot in self.outputs + self.inputs:
             check_slot(slot, self.groups)

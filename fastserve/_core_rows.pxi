@@ -32,34 +32,37 @@ def columns_of_rows(list rows not None):
 def plain_batch(ReadPlan plan not None, entity_rows):
     """Return the Batch of the commonest request, or None if this is another one.
 
-    That is a list of dicts which have the join keys that the plan requires and nothing else. It takes the shortest way;
-    all other forms, and all errors but those of values, are for `online.begin`.
+    That is a list of dicts which have the join keys and the request data that the plan requires and nothing else. It
+    takes the shortest way; all other forms, and all errors but those of values, are for `online.begin`.
     """
     cdef Py_ssize_t i, n
     cdef PyObject* value
     cdef list rows, column
-    cdef dict columns = {}
+    cdef dict columns = {}, request_data = {} if plan.request_data else None
     if type(entity_rows) is not list:
         return None
     rows = <list>entity_rows
     n = PyList_GET_SIZE(rows)
     for i in range(n):
-        if type(rows[i]) is not dict or len(<dict>rows[i]) != len(plan.required_views):
+        if type(rows[i]) is not dict or len(<dict>rows[i]) != plan.row_width:
             return None
     if n == 0 or not plan.required_views:
         return None
     for name in <dict>rows[0]:
-        if name not in plan.required_views:
-            return None
         column = PyList_New(n)
-        columns[name] = column
+        if name in plan.required_views:
+            columns[name] = column
+        elif name not in plan.request_data or name in plan.join_key_types:
+            return None
+        if request_data is not None and name in plan.request_data:
+            request_data[name] = column
         for i in range(n):
             value = PyDict_GetItemWithError(<dict>rows[i], name)
             if value is NULL:
                 return None
             Py_INCREF(<object>value)
             PyList_SET_ITEM(column, i, <object>value)
-    return Batch(plan, columns, n)
+    return Batch(plan, columns, n, request_data)
 
 
 cdef dict as_dict(object row, Py_ssize_t i):

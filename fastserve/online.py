@@ -25,15 +25,13 @@ def begin(plan: ReadPlan, entity_rows: object) -> Batch:
     Raises:
         EntityError: a join key is missing, columns have unequal lengths, or a value cannot be a key.
     """
-    batch = None
-    if not plan.request_data:  # which may be a join key too
-        batch = _batch_of_lists(plan, entity_rows) if type(entity_rows) is dict else plain_batch(plan, entity_rows)
+    batch = _batch_of_lists(plan, entity_rows) if type(entity_rows) is dict else plain_batch(plan, entity_rows)
     return _begin(plan, entity_rows) if batch is None else batch
 
 
 def _batch_of_lists(plan: ReadPlan, columns: Columns) -> Batch | None:
     """Return the Batch of columns as they come from JSON, the join keys and nothing else; None for any others."""
-    if columns.keys() != plan.required.keys():
+    if plan.request_data or columns.keys() != plan.required.keys():
         return None
     n_rows = -1
     for values in columns.values():

@@ -517,7 +517,10 @@ class _Compiler:
         return Transform(
             view=view,
             function=load_function(view, self.options.allow_on_demand),
-            inputs=tuple((found.reference.projection.name_to_use(), found.name, self.slot(found)) for found in inputs),
+            inputs=tuple(
+                (found.name, f"{found.reference.projection.name_to_use()}__{found.name}", self.slot(found))
+                for found in inputs
+            ),
             request_data=tuple(f.name for source in view.request_sources.values() for f in source.schema),
             outputs=tuple(
                 (found.field.name, found.name, int(found.field.value_type)) for found in self.on_demand[name]

@@ -14,7 +14,15 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import Any
 
-from fastserve._core import Batch, Slot, decode_value, encode_column, encode_value, key_values, slot_values
+from fastserve._core import (
+    Batch,
+    Slot,
+    decode_value,
+    encode_column,
+    encode_value,
+    keep_plain_outputs,
+    transform_inputs,
+)
 from fastserve.errors import (
     DecodeError,
     EntityError,
@@ -34,9 +42,6 @@ listeners: list[Callable[[str, str, int], object]] = []
 
 Columns = dict[str, list[Any]]
 
-PLAIN = frozenset((str, int, float, bool, bytes, type(None)))
-"""Types of request data that functions get as they are."""
-
 _ANY = frozenset((ValueType.JSON, ValueType.JSON_LIST, ValueType.VALUE_LIST, ValueType.VALUE_SET))
 LISTS = frozenset(kind for kind in ValueType if kind.name.endswith(("_LIST", "_SET"))) - _ANY
 """Types of values that are lists, of what is none itself."""
@@ -49,7 +54,7 @@ class Transform:
     """One on-demand feature view of a plan.
 
     Args:
-        inputs: (source view, feature, slot) of each feature it declares.
+        inputs: (feature, `view__feature`, slot) of each feature it declares.
         request_data: columns of the request it declares.
         outputs: (name in its result, name in the answer, ValueType).
     """
@@ -73,8 +78,13 @@ def run_transforms(batch: Batch, transforms: tuple[Transform, ...]) -> None:
     if len(request_data) < len(batch.plan.request_data) and batch.n_rows:
         raise RequestDataNotFoundInEntityRowsException(set(batch.plan.request_data) - set(request_data))
     for transform in transforms:
-        result = _timed(transform, _inputs(batch, transform, request_data), batch.n_rows) if batch.n_rows else {}
-        _store_outputs(batch, transform, result)
+        if not batch.n_rows:
+            _store_outputs(batch, transform, {})
+            continue
+        columns = transform_inputs(batch, transform.inputs, transform.request_data, _converted)
+        result = _timed(transform, columns, batch.n_rows) if listeners else _call(transform, columns, batch.n_rows)
+        if type(result) is not dict or not keep_plain_outputs(batch, result, transform.outputs):
+            _store_outputs(batch, transform, result)
 
 
 def call_function(
@@ -87,18 +97,8 @@ def call_function(
     )
 
 
-def _inputs(batch: Batch, transform: Transform, request_data: Columns) -> Columns:
-    """Return new lists for each function: it may change them."""
-    columns = {**key_values(batch), **{name: _given(name, request_data[name]) for name in transform.request_data}}
-    for view, feature, slot in transform.inputs:
-        columns[feature] = slot_values(batch, slot)
-        columns[f"{view}__{feature}"] = columns[feature].copy()
-    return columns
-
-
-def _given(name: str, values: list[Any]) -> list[Any]:
-    if PLAIN.issuperset(map(type, values)):
-        return values.copy()
+def _converted(name: str, values: list[Any]) -> list[Any]:
+    """Return a column of the request as functions get it, if that is not as it is."""
     try:
         return [_as_stored(value) for value in values]
     except DecodeError as exc:

@@ -493,8 +493,8 @@ def test_an_on_demand_view() -> None:
     assert [(slot.name, slot.group) for slot in plan.outputs] == [("flag", -1), ("txn_count", 0), ("ratio", -1)]
     (transform,) = plan.transforms
     assert transform.view is BANK.get_on_demand_feature_view("risk_py")
-    assert [(v, f) for v, f, _ in transform.inputs] == [
-        ("txn_7d", n) for n in ["amount_sum", "txn_count", "avg_amount"]
+    assert [(name, full) for name, full, _ in transform.inputs] == [
+        (n, f"txn_7d__{n}") for n in ["amount_sum", "txn_count", "avg_amount"]
     ]
     inputs = [slot for _, _, slot in transform.inputs]
     assert places(plan, inputs) == [f"txn_7d:{s.name} {reference.field_id('txn_7d', s.name).hex()}" for s in inputs]

@@ -517,6 +517,21 @@ def test_the_short_way_leads_to_the_same_batch(rows: list[dict[str, Any]]) -> No
         assert plain == outcome(lambda: Batch(PLAN, columns_of_rows(rows), len(rows)))
 
 
+@given(st.lists(st.dictionaries(st.sampled_from(["acc_id", "amount", "customer_id"]), VALUES, min_size=1), max_size=3))
+def test_the_short_way_with_request_data(rows: list[dict[str, Any]]) -> None:
+    """A column may be a join key and request data; one that is a join key which is not required is for the long way."""
+    required = {"acc_id": ["c"]}
+    plan = ReadPlan([], [], join_keys=PLAN.join_keys, required=required, request_data=["amount", "acc_id"])
+    plain = outcome(lambda: plain_batch(plan, rows))
+    is_plain = bool(rows) and all(row.keys() == {"acc_id", "amount"} for row in rows)
+    assert (plain is not None) == is_plain
+    if is_plain:
+        columns = columns_of_rows(rows)
+        keys = {"acc_id": columns["acc_id"]}
+        given_data = {name: columns[name] for name in rows[0]}
+        assert plain == outcome(lambda: Batch(plan, keys, len(rows), given_data))
+
+
 @pytest.mark.parametrize(
     "rows",
     [

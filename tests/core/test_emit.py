@@ -494,6 +494,26 @@ def test_plain_computed_values_are_answered_as_serialised_ones(value_type: int, 
     assert _core.python_columns(plain) == {"r": values}
 
 
+OUTPUTS = (("ratio", "risk__ratio", int(ValueType.DOUBLE)), ("high", "high", int(ValueType.BOOL)))
+
+
+@pytest.mark.parametrize(
+    ("result", "kept"),
+    [
+        ({"ratio": [1.5, None], "high": [True, None], "other": 1}, True),
+        ({"ratio": [1.5, 2.5]}, False),
+        ({"ratio": [1.5], "high": [True, True]}, False),
+        ({"ratio": (1.5, 2.5), "high": [True, True]}, False),
+        ({"ratio": [1.5, 2.5], "high": [True, 1]}, False),
+    ],
+)
+def test_outputs_are_kept_if_none_needs_conversion(result: dict[str, Any], kept: bool) -> None:
+    batch = computed(int(ValueType.DOUBLE), 2)
+    assert _core.keep_plain_outputs(batch, result, OUTPUTS) == kept
+    if kept:
+        assert batch.plain == {"risk__ratio": ([1.5, None], ValueType.DOUBLE), "high": ([True, None], ValueType.BOOL)}
+
+
 @pytest.mark.parametrize(("value_type", "value"), NOT_PLAIN)
 def test_values_that_need_conversion_are_not_plain(value_type: int, value: Any) -> None:
     batch = computed(value_type, 2)
