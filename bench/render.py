@@ -64,7 +64,7 @@ Client and redis-server have {placement}:
 SERVING = """
 ## The server, all 48 features, one worker
 
-wrk on one core beside Redis, the server on the other. CPU is that of the server's processes, in seconds of 1,000 requests.
+wrk on one core beside Redis, the server on the other. CPU is that of the server's processes, in seconds of 1,000 requests. Where the host took more than 1 % of the cores' time away, a measurement was made again, up to three times; the quietest counts.
 
 | entities | connections | fastserve, requests/s | Feast | fastserve / Feast | CPU: fastserve | Feast | Feast / fastserve | p99, ms: fastserve | Feast | Feast / fastserve |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
