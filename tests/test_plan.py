@@ -532,8 +532,8 @@ def test_inputs_under_an_alias_and_with_mapped_keys() -> None:
     message = registry(a, on_demand_view("ratio", CODE, {"ratio": Float64}, sources=[source]))
     plan = compiled(message, ["ratio:ratio", "a:x"])
     assert [group.columns for group in plan.groups] == [("customer_id",), ("payer_id",)]
-    ((name, feature, slot),) = plan.transforms[0].inputs
-    assert (name, feature, slot.group) == ("payer", "x", 1)
+    ((name, full_name, slot),) = plan.transforms[0].inputs
+    assert (name, full_name, slot.group) == ("x", "payer__x", 1)
     assert plan.required == {"customer_id": ["a"], "payer_id": ["a"]}
 
 
