@@ -63,6 +63,7 @@ include "_core_compact.pxi"  # Batch -> compact JSON, statuses as bytes
 include "_core_answer.pxi"   # an answer on its way to a client of ours, and received: bytes <-> Batch
 include "_core_lane.pxi"     # requests whose like was there before -> Batch -> responses, for the server's fast lane
 include "_core_columns.pxi"  # Batch -> buffers of columns for Arrow and NumPy
+include "_core_gather.pxi"   # columns of fixed width from packed vectors
 include "_core_numpy.pxi"    # Batch -> buffers of columns as NumPy has them
 include "_core_arrow.pxi"    # Arrow columns -> framed Values
 include "_core_table.pxi"    # WritePlan, Table: an Arrow batch bound to it, keys and times

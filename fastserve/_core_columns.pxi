@@ -43,6 +43,10 @@ cdef int set_bit(Sink bits, Py_ssize_t i) except -1:
     return 0
 
 
+cdef inline void clear_bit(uint8_t* bits, Py_ssize_t i) noexcept:
+    bits[i >> 3] &= <uint8_t>~(1 << (i & 7))
+
+
 cdef Sink cleared_bits(Py_ssize_t n):
     cdef Sink bits = Sink.of(n // 8 + 1)
     memset(bits.data, 0, n // 8 + 1)
@@ -64,19 +68,23 @@ cdef bint read_slot(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, Member* m
 
 
 cdef Py_ssize_t fill_fixed(
-    Batch batch, Slot slot, Py_ssize_t start, Py_ssize_t stop, uint8_t* values, uint8_t* valid
+    Batch batch, Slot slot, uint8_t* values, uint8_t* valid
 ) except -1:
-    """Write some rows of a fixed-width feature into the column's buffers, whose bits are zero so far; return how many have
-    no value: theirs are zeros."""
+    """Write a fixed-width feature into the column's buffers, whose bits are 1 so far; return how many rows have no value:
+    theirs are zeros."""
     cdef Py_ssize_t row, nulls = 0
     cdef int width = item_size(slot.value_type)
     cdef Sink number
     cdef Cursor c
     cdef Member m
-    if is_packed(batch, slot) and not (batch.plan.enforce_ttl and slot.ttl):
-        return gather_fixed(batch, slot, start, stop, values, valid)
+    cdef Pick pick
+    if is_gathered(batch.plan, slot):
+        check_seconds(batch, slot)
+        pick = pick_of(batch, slot, values, valid)
+        gather(batch, &pick, 1)
+        return pick.nulls
     number = Sink.of(16)
-    for row in range(start, stop):
+    for row in range(batch.n_rows):
         number.size = 0
         try:
             if read_slot(batch, slot, row, &c, &m):
@@ -85,9 +93,9 @@ cdef Py_ssize_t fill_fixed(
             raise batch.located(exc, slot, row) from None
         if number.size:
             memcpy(values + row * width, number.data, width)
-            valid[row >> 3] |= <uint8_t>(1 << (row & 7))
         else:
             memset(values + row * width, 0, width)
+            clear_bit(valid, row)
             nulls += 1
     return nulls
 
@@ -104,8 +112,10 @@ def fixed_column(Batch batch not None, Slot slot not None):
     cdef bytes values = PyBytes_FromStringAndSize(NULL, n * item_size(slot.value_type))
     cdef bytes valid = PyBytes_FromStringAndSize(NULL, (n + 7) // 8)
     require(item_size(slot.value_type) > 0, slot, "fixed-width")
-    memset(PyBytes_AS_STRING(valid), 0, (n + 7) // 8)
-    nulls = fill_fixed(batch, slot, 0, n, <uint8_t*>PyBytes_AS_STRING(values), <uint8_t*>PyBytes_AS_STRING(valid))
+    memset(PyBytes_AS_STRING(valid), 0xFF, (n + 7) // 8)
+    nulls = fill_fixed(batch, slot, <uint8_t*>PyBytes_AS_STRING(values), <uint8_t*>PyBytes_AS_STRING(valid))
+    if n % 8:
+        PyBytes_AS_STRING(valid)[n // 8] &= (1 << n % 8) - 1
     return values, valid, nulls
 
 

@@ -67,6 +67,7 @@ cdef class VectorLayout:
     cdef dict indexes             # (view, feature) -> index into `places`
     cdef VectorPlace* places      # of all features of all views, in order
     cdef SegmentShape* shapes
+    cdef bytes blank              # zeros, as many as the fixed part of the longest segment has
 
     def __cinit__(self, views):
         from hashlib import blake2b    # few processes have vectors
@@ -84,6 +85,7 @@ cdef class VectorLayout:
         self.allocate()
         for segment in range(self.n_segments):
             self.lay_out(segment)
+        self.blank = bytes(max([self.shapes[i].body_at for i in range(self.n_segments)]))
 
     def __dealloc__(self):
         PyMem_Free(self.places)

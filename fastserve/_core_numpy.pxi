@@ -2,9 +2,6 @@
 #
 #   null    of DOUBLE and FLOAT: NaN; of INT32 and INT64: NaN, in a column of doubles; of UNIX_TIMESTAMP: INT64_MIN, its NaT
 
-cdef enum:
-    ROWS_AT_A_TIME = 64       # of all columns, so that what they are gathered from stays in the fastest cache
-
 cdef dict NUMPY_TYPES = {
     INT32: "<i4", INT64: "<i8", DOUBLE: "<f8", FLOAT: "<f4", BOOL: "?", UNIX_TIMESTAMP: "<M8[s]",
 }
@@ -21,14 +18,50 @@ def numpy_columns(Batch batch not None):
     """
     cdef list blocks = [NumpyBlock(batch, *group) for group in batch.plan.fixed_outputs]
     cdef NumpyBlock block
-    cdef Py_ssize_t start
+    cdef Py_ssize_t column
     cdef list result = []
-    for start in range(0, batch.n_rows, ROWS_AT_A_TIME):
-        for block in blocks:
-            block.fill(batch, start, min(start + ROWS_AT_A_TIME, batch.n_rows))
+    gather_blocks(batch, blocks)
+    for i, column in batch.plan.ungathered:
+        block = blocks[i]
+        block.fill(batch, column)
     for block in blocks:
         block.finish(result)
     return result
+
+
+cdef int gather_blocks(Batch batch, list blocks) except -1:
+    """Fill the columns that are gathered from packed vectors."""
+    cdef Py_ssize_t at, column, n = PyTuple_GET_SIZE(batch.plan.gathered)
+    cdef Pick* picks = <Pick*>PyMem_Malloc((n + 1) * sizeof(Pick))
+    cdef NumpyBlock block
+    if picks is NULL:
+        raise MemoryError
+    try:
+        for at, (i, column) in enumerate(batch.plan.gathered):
+            block = blocks[i]
+            check_seconds(batch, block.slots[column])
+            picks[at] = pick_of(batch, block.slots[column], block.data + column * block.size, block.valid_of(column))
+        gather(batch, picks, n)
+        for at, (i, column) in enumerate(batch.plan.gathered):
+            block = blocks[i]
+            block.note_nulls(column, picks[at].nulls)
+    finally:
+        PyMem_Free(picks)
+    return 0
+
+
+cdef tuple places_of_outputs(ReadPlan plan):
+    """Where in `fixed_outputs` those are that are gathered from packed vectors, segment by segment, and the others: two
+    tuples of (index of the type, index of the Slot)."""
+    cdef Slot slot
+    cdef list gathered = [], others = []
+    for i, (_, _, slots) in enumerate(plan.fixed_outputs):
+        for column, slot in enumerate(slots):
+            if is_gathered(plan, slot):
+                gathered.append((slot.group, (<KeyGroup>plan.groups[slot.group]).places[slot.field].segment, i, column))
+            else:
+                others.append((i, column))
+    return tuple([(i, column) for _, _, i, column in sorted(gathered)]), tuple(others)
 
 
 cdef tuple fixed_outputs_of(tuple outputs):
@@ -63,6 +96,7 @@ cdef class NumpyBlock:
         self.values = PyByteArray_FromStringAndSize(NULL, n * self.size)
         self.data = <uint8_t*>PyByteArray_AS_STRING(self.values)
         self.valid = cleared_bits(n * self.rows_of_bits())
+        memset(self.valid.data, 0xFF, n * self.rows_of_bits() // 8)
         self.nulls = cleared_bits(n * 8 * sizeof(Py_ssize_t))
 
     cdef inline Py_ssize_t rows_of_bits(self) noexcept:
@@ -75,16 +109,16 @@ cdef class NumpyBlock:
     cdef inline Py_ssize_t nulls_of(self, Py_ssize_t column) noexcept:
         return (<Py_ssize_t*>self.nulls.data)[column]
 
-    cdef int fill(self, Batch batch, Py_ssize_t start, Py_ssize_t stop) except -1:
-        cdef Py_ssize_t i, nulls
-        for i in range(PyTuple_GET_SIZE(self.slots)):
-            nulls = fill_fixed(
-                batch, <Slot>PyTuple_GET_ITEM(self.slots, i), start, stop, self.data + i * self.size, self.valid_of(i)
-            )
-            if nulls:
-                self.has_nulls = True
-                (<Py_ssize_t*>self.nulls.data)[i] += nulls
+    cdef int fill(self, Batch batch, Py_ssize_t column) except -1:
+        self.note_nulls(
+            column, fill_fixed(batch, self.slots[column], self.data + column * self.size, self.valid_of(column))
+        )
         return 0
+
+    cdef inline void note_nulls(self, Py_ssize_t column, Py_ssize_t nulls) noexcept:
+        (<Py_ssize_t*>self.nulls.data)[column] = nulls
+        if nulls:
+            self.has_nulls = True
 
     cdef int finish(self, list result) except -1:
         """Append what `numpy_columns` returns of these."""

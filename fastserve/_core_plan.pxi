@@ -306,6 +306,7 @@ cdef class ReadPlan:
     cdef Py_ssize_t framing       # bytes of the longest command, without its entity key
     cdef object meter             # the PlanMeter that a server counts its reads with, if any
     cdef tuple fixed_outputs      # those of fixed width by type, for NumPy
+    cdef tuple gathered, ungathered    # which of these are gathered from packed vectors
     cdef Py_ssize_t row_width     # columns of a request with just what is required
     cdef dict blank               # the answer's columns of a request with just the required join keys, all None
 
@@ -332,6 +333,7 @@ cdef class ReadPlan:
         for slot in self.outputs + self.inputs:
             check_slot(slot, self.groups)
         self.fixed_outputs = fixed_outputs_of(self.outputs)
+        self.gathered, self.ungathered = places_of_outputs(self)
         self.json_names = b",".join([(<Slot>slot).json_name for slot in self.outputs])
 
     # Plans are shared by all threads, so their dicts are given out as views that cannot be written to.

@@ -281,10 +281,6 @@ cdef bint load_packed(Batch batch, Slot slot, Py_ssize_t row, Cursor* c, Member*
 
 cdef enum:
     SHARED_TEXTS = 128
-    ROWS_OF_BITS = 64         # as many as a number has bits
-
-cdef uint64_t ALL_BITS = 0xFFFFFFFFFFFFFFFF
-
 
 cdef struct Text:             # a text of the column at work, which its list keeps alive
     const uint8_t* data
@@ -392,97 +388,3 @@ cdef inline object variable_object(Cursor c, const VectorPlace* place, uint32_t 
     if place.member == BYTES:
         return bytes_of(&c)
     return value_of(c.at, c.end - c.at, value_type)
-
-
-cdef Py_ssize_t gather_fixed(
-    Batch batch, Slot slot, Py_ssize_t start, Py_ssize_t stop, uint8_t* values, uint8_t* valid
-) except -1:
-    """Do what `fill_fixed` does; the ttl does not matter."""
-    cdef const GroupState* state = &batch.states[slot.group]
-    cdef const VectorPlace* place = &state.places[slot.field]
-    cdef Walk walk = walk_of(batch, state, place.segment)
-    cdef Py_ssize_t n, row = start, nulls = 0
-    cdef uint8_t* at
-    cdef uint64_t bits
-    if place.member == UNIX_TIMESTAMP:
-        check_seconds(batch, slot, start, stop)
-    while row < stop:
-        n = min(<Py_ssize_t>ROWS_OF_BITS, stop - row)
-        at = values + row * place.width
-        # A width that the compiler knows makes a copy one instruction.
-        if place.width == 8:
-            bits = gather_block(walk, place, row, n, at, 8)
-        elif place.width == 4:
-            bits = gather_block(walk, place, row, n, at, 4)
-        else:
-            bits = gather_block(walk, place, row, n, at, 1)
-        if bits != ALL_BITS >> (ROWS_OF_BITS - n):
-            nulls += clear_nulls(bits, n, at, place.width)
-        put_bits(valid, row, bits, n)
-        row += n
-    return nulls
-
-
-cdef inline uint64_t gather_block(
-    Walk walk, const VectorPlace* place, Py_ssize_t first, Py_ssize_t n, uint8_t* values, int width
-) noexcept:
-    """Copy up to 64 values, nulls as well; return a bit for each row, the least significant first: 1 where it has one."""
-    cdef Py_ssize_t i
-    cdef int32_t at = place.at, bitmap = place.bitmap
-    cdef uint8_t mask = place.mask
-    cdef uint64_t bits = 0
-    cdef const uint8_t* segment
-    cdef const Py_ssize_t* starts
-    cdef Py_ssize_t[ROWS_OF_BITS] own
-    if walk.segments is NULL:
-        return 0
-    starts = walk.segments + first
-    if walk.entity_of_row is not NULL or walk.step == 0:
-        for i in range(n):
-            own[i] = walk.segments[walk.entity_of_row[first + i] if walk.step else 0]
-        starts = own
-    for i in range(n):
-        if starts[i] == 0:
-            continue
-        segment = walk.replies + starts[i]
-        if width == 1:
-            values[i] = segment[at] != 0
-        else:
-            memcpy(values + i * width, segment + at, width)
-        bits |= <uint64_t>(segment[bitmap] & mask == 0) << i
-    return bits
-
-
-cdef inline void put_bits(uint8_t* valid, Py_ssize_t row, uint64_t bits, Py_ssize_t n) noexcept:
-    """Write the bits of some rows, the first of which begins a byte."""
-    cdef Py_ssize_t i
-    for i in range((n + 7) // 8):
-        valid[(row >> 3) + i] = <uint8_t>(bits >> 8 * i)
-
-
-cdef Py_ssize_t clear_nulls(uint64_t bits, Py_ssize_t n, uint8_t* values, int width) noexcept:
-    """Let the values of rows that have none be zeros; return how many these are."""
-    cdef Py_ssize_t i, nulls = 0
-    for i in range(n):
-        if not bits >> i & 1:
-            memset(values + i * width, 0, width)
-            nulls += 1
-    return nulls
-
-
-cdef int check_seconds(Batch batch, Slot slot, Py_ssize_t start, Py_ssize_t stop) except -1:
-    """No second of a timestamp may lie outside years 1 to 9999."""
-    cdef const GroupState* state = &batch.states[slot.group]
-    cdef const VectorPlace* place = &state.places[slot.field]
-    cdef Walk walk = walk_of(batch, state, place.segment)
-    cdef Py_ssize_t row
-    cdef const uint8_t* segment
-    cdef int64_t seconds
-    for row in range(start, stop):
-        segment = segment_of_row(&walk, row)
-        if segment is NULL or segment[place.bitmap] & place.mask:
-            continue
-        seconds = <int64_t>fixed64(segment + place.at)
-        if not FIRST_SECOND <= seconds <= LAST_SECOND:
-            raise batch.located(DecodeError(f"timestamp of {seconds} s is outside years 1 to 9999", 0), slot, row)
-    return 0
