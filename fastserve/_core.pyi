@@ -14,9 +14,8 @@ class StoredView:
     name: str
     features: tuple[str, ...]
     start: int
+    event_time: int
     def __init__(self, name: str, features: Iterable[str], start: int) -> None: ...
-    @property
-    def event_time(self) -> int: ...
 
 @final
 class VectorLayout:

@@ -32,6 +32,7 @@ cdef class FeastReader:
     cdef int32_t* fields
     cdef int32_t* other_fields    # for names in another order than usual; NULL so far
     cdef Cell* cells              # of the entity at work
+    cdef Py_ssize_t next_view     # whose time stands behind the one that was taken last, usually
 
     def __cinit__(self, Batch batch, Py_ssize_t g):
         self.batch = batch
@@ -84,6 +85,9 @@ cdef class FeastReader:
         cdef Cursor part
         self.take_names(c)
         while c.at < c.end:
+            value = self.take_short_values(c, value)
+            if c.at == c.end:
+                break
             take_tag(c, &tag)
             if tag != (2 << 3 | 2) and tag != (3 << 3 | 2):
                 self.skip(c, tag)
@@ -100,6 +104,18 @@ cdef class FeastReader:
         if value < self.names.n_names:
             fail(c, f"{value} values for {self.names.n_names} names")
         return self.forget_views_without_rows()
+
+    cdef inline Py_ssize_t take_short_values(self, Cursor* c, Py_ssize_t value) noexcept:
+        """Set the cells of values that are shorter than 128 bytes, which nearly all are, up to something else; return the
+        number of the value that comes next."""
+        cdef Py_ssize_t n_names = self.names.n_names
+        cdef const uint8_t* p = c.at
+        while value < n_names and c.end - p >= 2 and p[0] == (2 << 3 | 2) and p[1] < 0x80 and p[1] <= c.end - p - 2:
+            self.cells[self.fields[value]] = Cell(p + 2 - self.batch.replies.data, p[1])
+            p += 2 + p[1]
+            value += 1
+        c.at = p
+        return value
 
     cdef int skip(self, Cursor* c, uint64_t tag) except -1:
         if tag >> 3 <= 3:
@@ -149,29 +165,52 @@ cdef class FeastReader:
 
     cdef int take_time(self, Cursor* part) except -1:
         """Set the cell of a view's event time; views that nobody asked for are passed over."""
-        cdef Cursor name, time
-        cdef bytes view
-        read_parts(part, &name, &time)
-        for view, field in self.names.views:
-            if (PyBytes_GET_SIZE(view) == name.end - name.at
-                    and memcmp(PyBytes_AS_STRING(view), name.at, name.end - name.at) == 0):
-                self.cells[<Py_ssize_t>field] = self.cell_of(&time)
-                return 0
+        cdef const ViewHead* head = &self.names.heads[self.next_view]
+        cdef Cursor time
+        cdef Py_ssize_t view = self.next_view
+        if stands_before_time(head, part):
+            time = Cursor(part.start, part.at + head.size + 1, part.end)
+        else:
+            view = self.find_view(part, &time)
+        if view < self.names.n_views:
+            self.cells[self.names.heads[view].field] = self.cell_of(&time)
+            self.next_view = view + 1 if view + 1 < self.names.n_views else 0
         return 0
+
+    cdef Py_ssize_t find_view(self, Cursor* part, Cursor* time) except -1:
+        """Return which view's time a part is, `n_views` if it is none's."""
+        cdef Cursor name
+        cdef const ViewHead* head
+        cdef Py_ssize_t view
+        read_parts(part, &name, time)
+        for view in range(self.names.n_views):
+            head = &self.names.heads[view]
+            if head.name_size == name.end - name.at and memcmp(head.name, name.at, head.name_size) == 0:
+                return view
+        return self.names.n_views
 
     cdef int forget_views_without_rows(self) except -1:
         cdef StoredView view
         cdef int i
         for view in self.group.views:
-            if self.cells[<int>view.event_time].size > 0:
+            if self.cells[view.event_time].size > 0:
                 continue
-            for i in range(view.start, <int>view.event_time):
+            for i in range(view.start, view.event_time):
                 if self.cells[i].size > 0:
                     break
             else:
-                for i in range(view.start, <int>view.event_time + 1):
+                for i in range(view.start, view.event_time + 1):
                     self.cells[i].size = -1
         return 0
+
+
+cdef inline bint stands_before_time(const ViewHead* head, const Cursor* part) noexcept:
+    """Whether a part is the name that is looked for and, of less than 128 bytes, a time."""
+    cdef Py_ssize_t time = part.end - part.at - head.size - 1
+    return (
+        0 <= time < 0x80 and head.name is not NULL and part.at[head.size] == time
+        and memcmp(part.at, head.bytes, head.size) == 0
+    )
 
 
 cdef str names_difference(dict fields, list names):

@@ -174,6 +174,14 @@ cdef class VectorLayout:
         return VECTOR_HEAD + 4 * self.n_segments
 
 
+cdef struct ViewHead:
+    const uint8_t* bytes      # of a view's entry in the message, up to the length of the time
+    Py_ssize_t size
+    const uint8_t* name       # in `bytes`
+    Py_ssize_t name_size
+    int32_t field             # of the event time
+
+
 @cython.final
 cdef class FeastNames:
     """Which names a group expects in Feast's vectors, and where what belongs to them goes."""
@@ -181,24 +189,48 @@ cdef class FeastNames:
     cdef tuple names              # (full name as UTF-8, field)
     cdef tuple views              # (name as UTF-8, field of the event time)
     cdef bytes block              # the names as they usually are in the message
+    cdef list texts               # what `heads` points into
     cdef int32_t* fields          # of the names in `block`
-    cdef Py_ssize_t n_names
+    cdef ViewHead* heads          # of the views, and one that is blank
+    cdef Py_ssize_t n_names, n_views
 
     def __cinit__(self, names, views, Py_ssize_t n_fields):
-        cdef Sink block = Sink.of(256)
-        cdef Py_ssize_t i
         self.names = tuple([((<str?>name).encode(), int(field)) for name, field in names])
         self.views = tuple([((<str?>name).encode(), int(field)) for name, field in views])
         if not all([0 <= field < n_fields for _, field in self.names + self.views]):
             raise ValueError(f"names of Feast's vectors have fields that are not among the {n_fields} of the group")
-        self.n_names = len(self.names)
+        self.n_names, self.n_views = len(self.names), len(self.views)
         self.fields = <int32_t*>PyMem_Calloc(self.n_names + 1, sizeof(int32_t))
-        if self.fields is NULL:
+        self.heads = <ViewHead*>PyMem_Calloc(self.n_views + 1, sizeof(ViewHead))
+        if self.fields is NULL or self.heads is NULL:
             raise MemoryError
+        self.set_fields()
+        self.set_heads()
+
+    def __dealloc__(self):
+        PyMem_Free(self.fields)
+        PyMem_Free(self.heads)
+
+    cdef int set_fields(self) except -1:
+        cdef Sink block = Sink.of(256)
+        cdef Py_ssize_t i
         for i, (name, field) in enumerate(self.names):
             block.put_field(1, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
             self.fields[i] = field
         self.block = block.finish()
+        return 0
 
-    def __dealloc__(self):
-        PyMem_Free(self.fields)
+    cdef int set_heads(self) except -1:
+        cdef Sink head = Sink.of(64)
+        cdef Py_ssize_t i, size
+        cdef Span span
+        self.texts = []
+        for i, (name, field) in enumerate(self.views):
+            size = PyBytes_GET_SIZE(name)
+            head.size = 0
+            head.put_field(1, PyBytes_AS_STRING(name), size)
+            head.put_varint(2 << 3 | 2)
+            self.texts.append(head.finish())
+            span = span_of(self.texts[i])
+            self.heads[i] = ViewHead(span.data, span.size, span.data + span.size - 1 - size, size, field)
+        return 0

@@ -20,22 +20,19 @@ cdef class StoredView:
     Attributes:
         name: the stored name, with its version suffix if it has one.
         features: the features that are read, in field order.
-        start: the index of the first feature's field in the group; the event time's field follows the last one.
+        start: the index of the first feature's field in the group.
+        event_time: the index of the event time's field, which follows the last feature's.
     """
 
     cdef readonly str name
     cdef readonly tuple features
-    cdef readonly int start
+    cdef readonly int start, event_time
 
     def __init__(self, str name not None, features, int start):
         self.name = name
         self.features = tuple(features)
         self.start = start
-
-    @property
-    def event_time(self):
-        """The index of the event time's field in the group."""
-        return self.start + len(self.features)
+        self.event_time = start + len(self.features)
 
 
 cdef struct FramedName:
