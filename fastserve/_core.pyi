@@ -128,6 +128,7 @@ class Batch:
     refusal: tuple[bytes, bytes] | None
     computed: dict[str, list[bytes]] | None
     plain: dict[str, tuple[list[Any], int]] | None
+    ahead: list[list[Any]] | None
     def __new__(
         cls,
         plan: ReadPlan,

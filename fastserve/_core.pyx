@@ -56,7 +56,8 @@ include "_core_replies.pxi"  # the replies to a Batch's commands, scanned into i
 include "_core_vector.pxi"   # packed vectors: checked, and read in place
 include "_core_feast.pxi"    # Feast's precomputed vectors, both ways
 include "_core_known.pxi"    # Batches of keys that a store gave
-include "_core_emit.pxi"     # Batch -> dict of columns | JSON | protobuf
+include "_core_emit.pxi"     # Batch -> JSON | protobuf
+include "_core_python.pxi"   # Batch -> dict of columns
 include "_core_transform.pxi"  # inputs of on-demand feature views, and their outputs
 include "_core_meter.pxi"    # what a server counts: counters, histograms, statuses per view
 include "_core_compact.pxi"  # Batch -> compact JSON, statuses as bytes
@@ -74,7 +75,7 @@ include "_core_latest.pxi"   # the latest row per entity key
 
 # What only the core itself may make is not for Python to make.
 for _name in (
-    "BatchPacker", "Cells", "Elements", "Elementwise", "EventTimes", "FeastNames", "FeastReader", "FieldTable", "KeyTable",
-    "LatestRows", "Merge", "NumpyBlock", "RowPacker", "Shape", "Sink", "Table",
+    "BatchPacker", "Cells", "Elements", "Elementwise", "EventTimes", "FeastNames", "FeastReader", "FieldTable", "Gathering",
+    "KeyTable", "LatestRows", "Merge", "NumpyBlock", "RowPacker", "Shape", "Sink", "Table",
 ):
     del globals()[_name]

@@ -28,6 +28,7 @@ cdef struct GroupState:
     int32_t n_segments
     Py_ssize_t* segments        # where each one of each entity begins in the replies, view by view; 0: nowhere
     Py_ssize_t n_looked         # entities whose vectors were looked at
+    Py_ssize_t n_decoded        # rows whose values are in `ahead`
     int32_t* entity_of_row      # NULL: row i is entity i; entity-less groups have every row at entity 0
     bint constant
 
@@ -70,6 +71,10 @@ cdef class Batch:
     cdef Sink replies
     cdef Cell* cells
     cdef Py_ssize_t n_cells, cells_size
+    # Values decoded already, in the form in which the answer will be asked for, most likely
+    cdef AnswerForm form
+    cdef readonly list ahead               # a list for each output (of NumPy: for each of objects), or None: not begun
+    cdef Gathering gathering
     # Progress: commands handed out, replies scanned
     cdef Py_ssize_t send_group, send_entity
     cdef Py_ssize_t expected_cells, filled_cells
@@ -83,6 +88,7 @@ cdef class Batch:
 
     def __cinit__(self, ReadPlan plan not None, dict columns not None, Py_ssize_t n_rows, dict request_data=None):
         self.plan = plan
+        self.form, plan.form = plan.form, OTHER_FORM
         self.n_rows = n_rows
         self.request_data = request_data
         self.entity_columns = []
@@ -315,6 +321,7 @@ cdef class Batch:
         self.replies.size = 0
         self.refusal = self.shown = None
         forget_looks(self)
+        forget_ahead(self)
         self.clear_cells()
         skip_finished_groups(self)
 

@@ -79,9 +79,9 @@ cdef Py_ssize_t fill_fixed(
     cdef Member m
     cdef Pick pick
     if is_gathered(batch.plan, slot):
-        check_seconds(batch, slot)
         pick = pick_of(batch, slot, values, valid)
-        gather(batch, &pick, 1)
+        gather(batch, &pick, 1, 0, batch.n_rows)
+        check_seconds(batch, slot, values)
         return pick.nulls
     number = Sink.of(16)
     for row in range(batch.n_rows):

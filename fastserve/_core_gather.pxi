@@ -37,16 +37,16 @@ cdef Pick pick_of(Batch batch, Slot slot, uint8_t* values, uint8_t* valid) noexc
     )
 
 
-cdef void gather(Batch batch, Pick* picks, Py_ssize_t n) noexcept:
-    """Fill columns; those of one segment must stand together. Values of rows that have none are zeros."""
+cdef void gather(Batch batch, Pick* picks, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop) noexcept:
+    """Fill some rows of columns; those of one segment must stand together. Values of rows that have none are zeros."""
     cdef Py_ssize_t row, first, last
-    for row in range(0, batch.n_rows, TILE):
+    for row in range(start, stop, TILE):
         first = 0
         while first < n:
             last = first + 1
             while last < n and picks[last].group == picks[first].group and picks[last].segment == picks[first].segment:
                 last += 1
-            gather_tile(batch, picks + first, last - first, row, min(<Py_ssize_t>TILE, batch.n_rows - row))
+            gather_tile(batch, picks + first, last - first, row, min(<Py_ssize_t>TILE, stop - row))
             first = last
 
 
@@ -104,21 +104,14 @@ cdef void mark_nulls(const uint8_t* segment, Pick* picks, Py_ssize_t n, Py_ssize
             pick.nulls += 1
 
 
-cdef int check_seconds(Batch batch, Slot slot) except -1:
-    """If it is a timestamp, no second of it may lie outside years 1 to 9999."""
-    cdef const GroupState* state = &batch.states[slot.group]
-    cdef const VectorPlace* place = &state.places[slot.field]
-    cdef Walk walk = walk_of(batch, state, place.segment)
+cdef int check_seconds(Batch batch, Slot slot, const uint8_t* values) except -1:
+    """No second of a gathered timestamp may lie outside years 1 to 9999; where there is none are zeros."""
     cdef Py_ssize_t row
-    cdef const uint8_t* segment
     cdef int64_t seconds
-    if place.member != UNIX_TIMESTAMP:
+    if batch.states[slot.group].places[slot.field].member != UNIX_TIMESTAMP:
         return 0
     for row in range(batch.n_rows):
-        segment = segment_of_row(&walk, row)
-        if segment is NULL or segment[place.bitmap] & place.mask:
-            continue
-        seconds = <int64_t>fixed64(segment + place.at)
+        seconds = <int64_t>fixed64(values + 8 * row)
         if not FIRST_SECOND <= seconds <= LAST_SECOND:
             raise batch.located(DecodeError(f"timestamp of {seconds} s is outside years 1 to 9999", 0), slot, row)
     return 0

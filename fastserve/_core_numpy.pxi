@@ -16,37 +16,73 @@ def numpy_columns(Batch batch not None):
     Raises:
         DecodeError: a stored value is not of the type; names the entity key and the feature.
     """
-    cdef list blocks = [NumpyBlock(batch, *group) for group in batch.plan.fixed_outputs]
+    cdef Gathering gathering = batch.gathering if batch.form == NUMPY_FORM else None
     cdef NumpyBlock block
     cdef Py_ssize_t column
     cdef list result = []
-    gather_blocks(batch, blocks)
+    batch.plan.form = NUMPY_FORM
+    batch.gathering = None    # its buffers are given away
+    if gathering is None:
+        gathering = Gathering(batch)
+    gathering.finish(batch)
     for i, column in batch.plan.ungathered:
-        block = blocks[i]
+        block = gathering.blocks[i]
         block.fill(batch, column)
-    for block in blocks:
+    for block in gathering.blocks:
         block.finish(result)
     return result
 
 
-cdef int gather_blocks(Batch batch, list blocks) except -1:
-    """Fill the columns that are gathered from packed vectors."""
-    cdef Py_ssize_t at, column, n = PyTuple_GET_SIZE(batch.plan.gathered)
-    cdef Pick* picks = <Pick*>PyMem_Malloc((n + 1) * sizeof(Pick))
-    cdef NumpyBlock block
-    if picks is NULL:
-        raise MemoryError
-    try:
+@cython.final
+cdef class Gathering:
+    """The columns of fixed width of an answer for NumPy in the making; those in packed vectors may be gathered as these come."""
+
+    cdef list blocks              # a NumpyBlock for each type
+    cdef Pick* picks
+    cdef Py_ssize_t n_picks
+    cdef Py_ssize_t n_rows        # gathered so far
+
+    def __cinit__(self, Batch batch):
+        cdef Py_ssize_t at, column
+        cdef NumpyBlock block
+        self.blocks = [NumpyBlock(batch, *group) for group in batch.plan.fixed_outputs]
+        self.n_picks = len(batch.plan.gathered)
+        self.picks = <Pick*>PyMem_Malloc((self.n_picks + 1) * sizeof(Pick))
+        if self.picks is NULL:
+            raise MemoryError
         for at, (i, column) in enumerate(batch.plan.gathered):
-            block = blocks[i]
-            check_seconds(batch, block.slots[column])
-            picks[at] = pick_of(batch, block.slots[column], block.data + column * block.size, block.valid_of(column))
-        gather(batch, picks, n)
+            block = self.blocks[i]
+            self.picks[at] = pick_of(batch, block.slots[column], block.column(column), block.valid_of(column))
+
+    def __dealloc__(self):
+        PyMem_Free(self.picks)
+
+    cdef void go_on(self, Batch batch, Py_ssize_t until) noexcept:
+        gather(batch, self.picks, self.n_picks, self.n_rows, until)
+        self.n_rows = until
+
+    cdef int finish(self, Batch batch) except -1:
+        cdef Py_ssize_t at, column
+        cdef NumpyBlock block
+        self.go_on(batch, batch.n_rows)
         for at, (i, column) in enumerate(batch.plan.gathered):
-            block = blocks[i]
-            block.note_nulls(column, picks[at].nulls)
-    finally:
-        PyMem_Free(picks)
+            block = self.blocks[i]
+            check_seconds(batch, block.slots[column], block.column(column))
+            block.note_nulls(column, self.picks[at].nulls)
+        return 0
+
+
+cdef int gather_ahead(Batch batch) except -1:
+    """Gather the rows whose vectors are there."""
+    cdef Py_ssize_t g, until = batch.n_rows
+    if not batch.plan.gathered:
+        return 0
+    if batch.gathering is None:
+        batch.gathering = Gathering(batch)
+    for g in range(batch.n_groups):
+        until = min(until, rows_in(batch, g) // TILE * TILE)
+    if until > batch.gathering.n_rows:
+        batch.gathering.go_on(batch, until)
     return 0
 
 
@@ -109,10 +145,11 @@ cdef class NumpyBlock:
     cdef inline Py_ssize_t nulls_of(self, Py_ssize_t column) noexcept:
         return (<Py_ssize_t*>self.nulls.data)[column]
 
+    cdef inline uint8_t* column(self, Py_ssize_t column) noexcept:
+        return self.data + column * self.size
+
     cdef int fill(self, Batch batch, Py_ssize_t column) except -1:
-        self.note_nulls(
-            column, fill_fixed(batch, self.slots[column], self.data + column * self.size, self.valid_of(column))
-        )
+        self.note_nulls(column, fill_fixed(batch, self.slots[column], self.column(column), self.valid_of(column)))
         return 0
 
     cdef inline void note_nulls(self, Py_ssize_t column, Py_ssize_t nulls) noexcept:
@@ -148,7 +185,7 @@ cdef class NumpyBlock:
         cdef Py_ssize_t row
         cdef object values = PyByteArray_FromStringAndSize(NULL, 8 * self.n_rows)
         cdef double* numbers = <double*>PyByteArray_AS_STRING(values)
-        cdef const uint8_t* data = self.data + column * self.size
+        cdef const uint8_t* data = self.column(column)
         for row in range(self.n_rows):
             if not self.is_valid(column, row):
                 numbers[row] = NAN
@@ -164,7 +201,7 @@ cdef class NumpyBlock:
     cdef int put_nulls(self, Py_ssize_t column) noexcept:
         """Write the null of the type where there is no value."""
         cdef Py_ssize_t row
-        cdef uint8_t* data = self.data + column * self.size
+        cdef uint8_t* data = self.column(column)
         cdef const uint8_t* valid = self.valid_of(column)
         for row in range(self.n_rows):
             if valid[row >> 3] == 0xFF or self.is_valid(column, row):
@@ -186,15 +223,25 @@ def slot_objects(Batch batch not None, Slot slot not None, array not None):
         ValueError: the array is none of that kind.
     """
     cdef Py_buffer view
-    cdef Py_ssize_t row = 0
+    cdef Rows rows = all_rows(batch)
+    cdef list column = objects_ahead(batch, slot)
+    if column is not None:
+        return fill_objects(column, array)
     get_objects(array, &view, batch.n_rows)
     try:
-        put_python_values(batch, slot, <PyObject**>view.buf, &row)
-    except DecodeError as exc:
-        raise batch.located(exc, slot, row) from None
+        put_values(batch, slot, <PyObject**>view.buf, &rows)
     finally:
         PyBuffer_Release(&view)
     return array
+
+
+cdef list objects_ahead(Batch batch, Slot slot):
+    """What `column_ahead` returns of it."""
+    cdef Py_ssize_t i
+    for i, other in enumerate(batch.plan.objects):
+        if other is slot:
+            return column_ahead(batch, NUMPY_FORM, i, slot)
+    return None
 
 
 cdef int get_objects(array, Py_buffer* view, Py_ssize_t n) except -1:

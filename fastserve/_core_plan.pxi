@@ -13,6 +13,12 @@ cdef extern from "Python.h":
         PyObject** ob_item
 
 
+cdef enum AnswerForm:         # those that are begun while replies are on their way
+    OTHER_FORM = 0
+    PYTHON_FORM
+    NUMPY_FORM
+
+
 @cython.final
 cdef class StoredView:
     """The fields of one feature view in the reply of its group.
@@ -304,6 +310,8 @@ cdef class ReadPlan:
     cdef object meter             # the PlanMeter that a server counts its reads with, if any
     cdef tuple fixed_outputs      # those of fixed width by type, for NumPy
     cdef tuple gathered, ungathered    # which of these are gathered from packed vectors
+    cdef AnswerForm form          # that the last answer was asked for in, for the next Batch to take
+    cdef tuple objects            # the outputs that are objects in NumPy
     cdef Py_ssize_t row_width     # columns of a request with just what is required
     cdef dict blank               # the answer's columns of a request with just the required join keys, all None
 
@@ -331,6 +339,7 @@ cdef class ReadPlan:
             check_slot(slot, self.groups)
         self.fixed_outputs = fixed_outputs_of(self.outputs)
         self.gathered, self.ungathered = places_of_outputs(self)
+        self.objects = tuple([slot for slot in self.outputs if not item_size((<Slot>slot).value_type)])
         self.json_names = b",".join([(<Slot>slot).json_name for slot in self.outputs])
 
     # Plans are shared by all threads, so their dicts are given out as views that cannot be written to.

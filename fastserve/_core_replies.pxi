@@ -20,8 +20,11 @@ cdef Py_ssize_t accept_replies(
     else:    # where it is; offsets are as if it were copied already
         done = scan_replies(batch, data - before, before + n, until, keep_errors)
         batch.replies.put(data, batch.scanned - before if done else n)
-    if not done and batch.plan.has_vectors:
-        look_ahead(batch)
+    if not done:
+        if batch.plan.has_vectors:
+            look_ahead(batch)
+        if batch.form != OTHER_FORM:
+            work_ahead(batch)
     return batch.scanned - before if done else -1
 
 

@@ -314,7 +314,7 @@ cdef inline Py_ssize_t place_of_text(const uint8_t* p, Py_ssize_t size) noexcept
     return <Py_ssize_t>(mixed * <uint64_t>0x9E3779B97F4A7C15 >> 57)
 
 
-cdef int put_packed(Batch batch, Slot slot, PyObject** places, Py_ssize_t* row) except -1:
+cdef int put_packed(Batch batch, Slot slot, PyObject** places, Rows* rows) except -1:
     """Do what `put_python_values` does."""
     cdef const GroupState* state = &batch.states[slot.group]
     cdef const VectorPlace* place = &state.places[slot.field]
@@ -324,14 +324,14 @@ cdef int put_packed(Batch batch, Slot slot, PyObject** places, Py_ssize_t* row) 
     cdef Py_ssize_t i
     cdef PyObject* value
     if place.kind != FIXED_VALUE:
-        return put_variable(batch, slot, places, row)
-    for i in range(batch.n_rows):
+        return put_variable(batch, slot, places, rows)
+    for i in range(rows.start, rows.stop):
         segment = segment_of_row(&walk, i)
         if segment is NULL or segment[place.bitmap] & place.mask or (enforce and batch.is_expired(slot, i)):
             value = <PyObject*>None
             Py_INCREF(None)
         else:
-            row[0] = i
+            rows.at = i
             value = fixed_object(segment, place)
         replace_item(places + i, value)
     return 0
@@ -360,7 +360,7 @@ cdef PyObject* other_object(const uint8_t* segment, const VectorPlace* place) ex
     return <PyObject*>value
 
 
-cdef int put_variable(Batch batch, Slot slot, PyObject** places, Py_ssize_t* row) except -1:
+cdef int put_variable(Batch batch, Slot slot, PyObject** places, Rows* rows) except -1:
     """Do that for values of variable width."""
     cdef const GroupState* state = &batch.states[slot.group]
     cdef const VectorPlace* place = &state.places[slot.field]
@@ -372,8 +372,8 @@ cdef int put_variable(Batch batch, Slot slot, PyObject** places, Py_ssize_t* row
     cdef Cursor c
     cdef Py_ssize_t i
     memset(texts, 0, sizeof(texts))
-    for i in range(batch.n_rows):
-        row[0] = i
+    for i in range(rows.start, rows.stop):
+        rows.at = i
         segment = segment_of_row(&walk, i)
         if segment is NULL or segment[place.bitmap] & place.mask or (enforce and batch.is_expired(slot, i)):
             value = None

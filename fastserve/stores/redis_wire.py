@@ -22,9 +22,10 @@ from fastserve.errors import StoreError, StoreTimeoutError
 
 __all__ = ["Connection", "ConnectionLost", "ScriptLost", "masked", "reason", "refusal", "tls_context"]
 
+FIRST_BYTES = 1 << 13
+"""So much of a large request is sent before the rest is framed, for the server to work on. Any socket takes as much at
+once, so no time passes while it is sent."""
 RECEIVE_BYTES = 1 << 16
-UNBLOCKED_BYTES = 1 << 14
-"""So many bytes any socket takes at once, so that no time passes while they are sent."""
 
 
 class ConnectionLost(StoreError):
@@ -112,10 +113,10 @@ class Connection:
         """
         answered = False
         try:
-            while (commands := batch.commands()) is not None:
+            while (commands := batch.commands(FIRST_BYTES)) is not None:
                 self._send(commands, deadline)
-                if len(commands) > UNBLOCKED_BYTES:
-                    self._limit(deadline)
+                if len(commands) >= FIRST_BYTES:
+                    self._ask_more(batch, deadline)
                 size = self._receive()
                 answered = True
                 done = self._feed(batch, size, deadline)
@@ -126,6 +127,11 @@ class Connection:
             if answered:
                 raise StoreError(f"{exc}, in the middle of its answer") from exc
             raise
+
+    def _ask_more(self, batch: Batch, deadline: float) -> None:
+        if (commands := batch.commands()) is not None:
+            self._send(commands, deadline)
+        self._limit(deadline)
 
     def write(self, rows: EncodedRows | EncodedVectors, pieces: Iterable[bytes], timeout: float) -> None:
         """Send the rows' calls piece by piece and let the rows count the replies; each may take `timeout` seconds.

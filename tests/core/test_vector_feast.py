@@ -108,8 +108,9 @@ def vector(
 
 
 def field(number: int, data: bytes) -> bytes:
-    assert len(data) < 128
-    return bytes([number << 3 | 2, len(data)]) + data
+    assert len(data) < 1 << 14
+    size = [len(data)] if len(data) < 128 else [len(data) & 127 | 128, len(data) >> 7]
+    return bytes([number << 3 | 2, *size]) + data
 
 
 def test_names_in_any_order() -> None:
