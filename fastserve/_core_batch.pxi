@@ -24,6 +24,7 @@ cdef struct GroupState:
     int n_values
     PyObject* whole_hash        # the FieldTable (borrowed) of a group that is read by HGETALL, else NULL
     Py_ssize_t keys_per_command # of an MGET; 0: each entity has its own command
+    Py_ssize_t keys_in_first    # of the first MGET, which a lazy Batch may make of fewer
     const VectorPlace* places   # of packed vectors: where each field is, else NULL
     int32_t n_segments
     Py_ssize_t* segments        # where each one of each entity begins in the replies, view by view; 0: nowhere
@@ -38,6 +39,10 @@ cdef struct Cell:
     Py_ssize_t size
 
 
+cdef enum:
+    LAZY_ROWS = 64            # enough for a store to have something to do while the keys of others are made
+
+
 @cython.final
 @cython.freelist(8)
 cdef class Batch:
@@ -48,8 +53,9 @@ cdef class Batch:
         columns: column -> list of values, all of equal length, join keys of the plan only; the Batch copies them.
         n_rows: the number of rows.
         request_data: column -> list of values, for on-demand feature views.
+        lazy: make the keys of most rows when they are asked for: after the first `commands`, with which a store can begin.
     Raises:
-        EntityError: a value cannot be a key; names the column and the row.
+        EntityError: a value cannot be a key; names the column and the row. With `lazy`, what asks for keys may raise it.
     """
 
     cdef readonly ReadPlan plan
@@ -65,10 +71,13 @@ cdef class Batch:
     cdef Sink keys
     cdef Py_ssize_t* key_ends              # in the block of the states, behind them
     cdef Py_ssize_t n_keys
+    cdef Py_ssize_t n_unkeyed              # rows, the last ones, that have none yet
+    cdef KeyTable seen                     # the keys that are there already, of a group at work
     cdef GroupState* states
     cdef Py_ssize_t n_groups
     # Replies
     cdef Sink replies
+    cdef Py_ssize_t n_lent                 # buffers of the room behind them that are in use
     cdef Cell* cells
     cdef Py_ssize_t n_cells, cells_size
     # Values decoded already, in the form in which the answer will be asked for, most likely
@@ -86,7 +95,9 @@ cdef class Batch:
     cdef uint8_t* given
     cdef int n_columns
 
-    def __cinit__(self, ReadPlan plan not None, dict columns not None, Py_ssize_t n_rows, dict request_data=None):
+    def __cinit__(
+        self, ReadPlan plan not None, dict columns not None, Py_ssize_t n_rows, dict request_data=None, bint lazy=False
+    ):
         self.plan = plan
         self.form, plan.form = plan.form, OTHER_FORM
         self.n_rows = n_rows
@@ -99,7 +110,7 @@ cdef class Batch:
         self.make_key_room(self.n_groups * max(n_rows, 1))
         memset(self.states, 0, self.n_groups * sizeof(GroupState))
         self.take_columns(columns)
-        self.make_keys()
+        self.make_keys(lazy)
 
     cdef int make_key_room(self, Py_ssize_t n) except -1:
         """Make room for where `n` keys end, behind the states of the groups; these move."""
@@ -134,7 +145,7 @@ cdef class Batch:
 
     # --- keys ---
 
-    cdef int make_keys(self) except -1:
+    cdef int make_keys(self, bint lazy) except -1:
         cdef Py_ssize_t g
         cdef KeyGroup group
         cdef GroupState* state
@@ -146,13 +157,15 @@ cdef class Batch:
             state.n_fields = 1 if group.vector_format else group.n_fields
             state.whole_hash = <PyObject*>group.table if group.whole_hash and not group.vector_format else NULL
             if group.columns:
+                self.n_unkeyed = max(self.n_rows - LAZY_ROWS, 0) if lazy and self.n_groups == 1 else 0
                 self.make_group_keys(group, state)
             else:
                 self.make_constant_key(group, state)
             if group.places is not NULL:
                 expect_vectors(self, group, state)
             state.first_value, state.n_values = state.first_cell, state.n_fields
-            self.n_cells += state.n_entities * state.n_fields
+            # Rows without keys so far may all have entities of their own.
+            self.n_cells += (state.n_entities + self.n_unkeyed) * state.n_fields
         self.make_cells(expect_feast(self, self.n_cells))
         skip_finished_groups(self)
         return 0
@@ -183,33 +196,42 @@ cdef class Batch:
         return 0
 
     cdef int make_group_keys(self, KeyGroup group, GroupState* state) except -1:
-        """Append the key of every row; a key that was there before is taken back and shared."""
-        cdef tuple columns = self.columns_of(group)
-        cdef Py_ssize_t row = 0, column = 0
-        try:
-            self.put_keys(group, state, columns, &row, &column)
-        except ValueError as exc:    # lone surrogates, or more than an old key version holds
-            raise EntityError(str(exc), join_key=group.columns[column], row=row) from None
+        """Append the key of every row that is to have one now; one that was there before is taken back and shared."""
+        self.seen = KeyTable(self.n_rows) if self.n_rows > 1 else None
+        self.put_keys(group, state, 0, self.n_rows - self.n_unkeyed)
         return 0
 
-    cdef int put_keys(
-        self, KeyGroup group, GroupState* state, tuple columns, Py_ssize_t* row, Py_ssize_t* column
-    ) except -1:
-        cdef Py_ssize_t start
-        cdef KeyTable seen = KeyTable(self.n_rows) if self.n_rows > 1 else None
+    cdef inline int finish_keys(self) except -1:
+        """Make the keys that a lazy Batch has not made."""
+        return self.make_other_keys() if self.n_unkeyed else 0
+
+    cdef int make_other_keys(self) except -1:
+        cdef Py_ssize_t row = self.n_rows - self.n_unkeyed
+        self.n_unkeyed = 0
+        return self.put_keys(<KeyGroup>self.plan.groups[0], &self.states[0], row, self.n_rows)
+
+    cdef int put_keys(self, KeyGroup group, GroupState* state, Py_ssize_t row, Py_ssize_t stop) except -1:
+        cdef tuple columns = self.columns_of(group)
+        cdef KeyTable seen = self.seen
+        cdef Py_ssize_t column = 0, start
         cdef int32_t entity
-        while row[0] < self.n_rows:
-            start = self.keys.size
-            self.put_key(group, columns, row[0], column)
-            entity = seen.find_or_add(self, state, start) if seen is not None else 0
-            if entity < state.n_entities:
-                self.keys.size = start
-                self.share(state, row[0], entity)
-            else:
-                if state.entity_of_row is not NULL:
-                    state.entity_of_row[row[0]] = entity
-                self.end_key(state)
-            row[0] += 1
+        try:
+            while row < stop:
+                start = self.keys.size
+                self.put_key(group, columns, row, &column)
+                entity = seen.find_or_add(self, state, start) if seen is not None else 0
+                if entity < state.n_entities:
+                    self.keys.size = start
+                    self.share(state, row, entity)
+                else:
+                    if state.entity_of_row is not NULL:
+                        state.entity_of_row[row] = entity
+                    self.end_key(state)
+                row += 1
+        except ValueError as exc:    # lone surrogates, or more than an old key version holds
+            raise EntityError(str(exc), join_key=group.columns[column], row=row) from None
+        if self.n_unkeyed == 0:
+            self.seen = None
         return 0
 
     cdef int put_key(self, KeyGroup group, tuple columns, Py_ssize_t row, Py_ssize_t* column) except -1:
@@ -261,6 +283,7 @@ cdef class Batch:
         """Return the distinct entity keys of a group (by index) as bytes, without the project."""
         cdef GroupState* state = self.state(group)
         cdef Py_ssize_t key
+        self.finish_keys()
         return [
             PyBytes_FromStringAndSize(<char*>self.keys.data + self.key_start(key), self.key_ends[key] - self.key_start(key))
             for key in range(state.first_key, state.first_key + state.n_entities)
@@ -278,13 +301,17 @@ cdef class Batch:
         cdef GroupState* state
         if self.send_group == self.n_groups:
             return None
-        if self.n_keys == 1 and self.n_groups == 1 and self.states[0].keys_per_command == 0:
+        if self.send_entity:    # what was there at first is under way
+            self.finish_keys()
+        if self.n_keys == 1 and self.n_groups == 1 and self.n_unkeyed == 0 and self.states[0].keys_per_command == 0:
             return self.only_command(<KeyGroup>self.plan.groups[0])
         out = Sink.of(min(limit, self.keys.size + self.n_keys * self.plan.framing) + self.plan.framing)
         while (out.size < limit or out.size == 0) and self.send_group < self.n_groups:
             group = <KeyGroup>self.plan.groups[self.send_group]
             state = &self.states[self.send_group]
             if self.send_entity == state.n_entities:
+                if self.n_unkeyed:
+                    break
                 self.send_group += 1
                 self.send_entity = 0
                 continue
@@ -335,6 +362,7 @@ cdef class Batch:
         """The number of distinct keys that are yet to be asked for; but for vectors, a command each."""
         if self.send_group == self.n_groups:
             return 0
+        self.finish_keys()
         return self.n_keys - self.states[self.send_group].first_key - self.send_entity
 
     def feed(self, data, Py_ssize_t size=-1):
@@ -347,6 +375,7 @@ cdef class Batch:
         """
         cdef Py_ssize_t n = 0, end
         cdef const uint8_t* p = given_bytes(data, size, &n)
+        self.finish_keys()
         end = accept_replies(self, p, n, self.expected_cells, False)
         if 0 <= end < n:
             unusual_reply(self, p + end, n - end)
@@ -368,10 +397,33 @@ cdef class Batch:
         """
         cdef Py_ssize_t n = 0, end
         cdef const uint8_t* p = given_bytes(data, size, &n)
+        self.finish_keys()
         if not 0 <= start <= n or not 0 <= until <= self.expected_cells:
             raise ValueError(f"from {start} of {n} bytes, until {until} of {self.expected_cells}")
         end = accept_replies(self, p + start, n - start, until, True)
         return start + end if end >= 0 else -1
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        """Lend the room behind the replies that came: for `socket.recv_into`, after which `feed_received` is called."""
+        PyBuffer_FillInfo(view, self, self.replies.room(RECEIVE_BYTES), RECEIVE_BYTES, False, flags)
+        self.n_lent += 1
+
+    def __releasebuffer__(self, Py_buffer* view):
+        self.n_lent -= 1
+
+    def feed_received(self, Py_ssize_t size):
+        """Do what `feed` does, with bytes that were received into this object, which is a writable buffer.
+
+        Raises:
+            UnusualReply: as `feed`.
+            BufferError: the buffer is still in use.
+        """
+        if self.n_lent:
+            raise BufferError("a Batch cannot take what is being received")
+        self.finish_keys()
+        if not 0 <= size <= min(self.replies.capacity - self.replies.size, RECEIVE_BYTES):
+            raise ValueError(f"{size} bytes received, into a room for {RECEIVE_BYTES}")
+        return accept_received(self, size)
 
     cdef bytes key_bytes(self, Py_ssize_t key):
         return PyBytes_FromStringAndSize(<char*>self.keys.data + self.key_start(key), self.key_ends[key] - self.key_start(key))
@@ -386,6 +438,7 @@ cdef class Batch:
         """
         cdef GroupState* state = self.state(group)
         cdef Cell* cell
+        self.finish_keys()
         if not 0 <= entity < state.n_entities or not 0 <= field < state.n_fields:
             raise IndexError(f"entity {entity}, field {field} of {state.n_entities} x {state.n_fields}")
         cell = &self.cells[state.first_cell + entity * state.n_fields + field]
@@ -406,6 +459,7 @@ cdef class Batch:
         """
         cdef Py_ssize_t g
         cdef list missing = []
+        self.finish_keys()
         for g in range(self.n_groups):
             look_at_vectors(self, g, self.states[g].n_entities)
             find_missing(self, g, missing)
@@ -499,24 +553,6 @@ cdef class Batch:
             values, value_type = self.plain[name]
             self.keep_computed(name, encode_column(values, value_type, name))
         return self.computed[name]
-
-
-cdef Py_ssize_t command_size(KeyGroup group, Span name) noexcept:
-    cdef uint8_t[CELL_ROOM] frame
-    cdef Py_ssize_t n = name.size + PyBytes_GET_SIZE(group.suffix)
-    return PyBytes_GET_SIZE(group.head) + (write_head(frame, n) - frame) + n + PyBytes_GET_SIZE(group.tail)
-
-
-cdef uint8_t* write_command(uint8_t* p, KeyGroup group, Span name) noexcept:
-    """Write the command for an entity; return where it ends."""
-    p = write_span(p, span_of(group.head))
-    p = write_head(p, name.size + PyBytes_GET_SIZE(group.suffix))
-    p = write_span(write_span(p, name), span_of(group.suffix))
-    return write_span(p, span_of(group.tail))
-
-
-cdef inline uint8_t* write_span(uint8_t* p, Span source) noexcept:
-    return write_bytes(p, source.data, source.size)
 
 
 @cython.final

@@ -418,20 +418,22 @@ cdef struct Civil:
 cdef void civil_from_seconds(int64_t seconds, Civil* out) noexcept:
     """Split seconds since the epoch into UTC calendar fields, for years 1 to 9999.
 
-    Days are counted in eras of 400 years that begin on 1 March, so that the leap day ends a year (the public-domain
-    algorithm of http://howardhinnant.github.io/date_algorithms.html). All is unsigned: dividing that is cheaper.
+    Days are counted from 1 March of year 0, so that the leap day ends a year. Centuries, years and months come from
+    multiples of affine functions, whose remainders are what is left: Neri and Schneider, Euclidean affine functions
+    and their application to calendar algorithms, 2022 (doi 10.1002/spe.3172).
     """
     cdef uint64_t since_year_0 = <uint64_t>(seconds + <int64_t>719468 * 86400)
     cdef uint32_t days = <uint32_t>(since_year_0 // 86400)
     cdef uint32_t rest = <uint32_t>(since_year_0 - <uint64_t>days * 86400)
-    cdef uint32_t era = days // 146097
-    cdef uint32_t day_of_era = days - era * 146097
-    cdef uint32_t year = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
-    cdef uint32_t day_of_year = day_of_era - (365 * year + year // 4 - year // 100)
-    cdef uint32_t month = (5 * day_of_year + 2) // 153
-    out.day = <int>(day_of_year - (153 * month + 2) // 5 + 1)
-    out.month = <int>(month + 3 if month < 10 else month - 9)
-    out.year = <int>(year + era * 400 + (1 if out.month <= 2 else 0))
+    cdef uint32_t quarters = 4 * days + 3
+    cdef uint32_t century = quarters // 146097
+    cdef uint64_t years = <uint64_t>2939745 * (quarters % 146097 | 3)    # of the century, in 32 bits and what is below
+    cdef uint32_t day_of_year = <uint32_t>years // 2939745 // 4
+    cdef uint32_t months = 2141 * day_of_year + 197913                   # in 16 bits and what is below
+    cdef bint is_next = day_of_year >= 306                               # January and February
+    out.year = <int>(100 * century + (years >> 32) + is_next)
+    out.month = <int>((months >> 16) - 12 * is_next)
+    out.day = <int>((months & 0xFFFF) // 2141 + 1)
     out.hour = <int>(rest // 3600)
     out.minute = <int>(rest // 60 % 60)
     out.second = <int>(rest % 60)

@@ -16,7 +16,7 @@ cdef Py_ssize_t expect_feast(Batch batch, Py_ssize_t n_cells) noexcept:
         if group.feast is not None:
             state = &batch.states[g]
             state.first_value, state.n_values = n_cells, group.n_fields
-            n_cells += state.n_entities * group.n_fields
+            n_cells += (state.n_entities + batch.n_unkeyed) * group.n_fields
     return n_cells
 
 
@@ -86,6 +86,7 @@ cdef class FeastReader:
         self.take_names(c)
         while c.at < c.end:
             value = self.take_short_values(c, value)
+            self.take_short_times(c)
             if c.at == c.end:
                 break
             take_tag(c, &tag)
@@ -108,14 +109,37 @@ cdef class FeastReader:
     cdef inline Py_ssize_t take_short_values(self, Cursor* c, Py_ssize_t value) noexcept:
         """Set the cells of values that are shorter than 128 bytes, which nearly all are, up to something else; return the
         number of the value that comes next."""
+        # Copies, since the compiler must take it that writing a cell changes what `self` has.
         cdef Py_ssize_t n_names = self.names.n_names
+        cdef const int32_t* fields = self.fields
+        cdef const uint8_t* replies = self.batch.replies.data
+        cdef Cell* cells = self.cells
         cdef const uint8_t* p = c.at
-        while value < n_names and c.end - p >= 2 and p[0] == (2 << 3 | 2) and p[1] < 0x80 and p[1] <= c.end - p - 2:
-            self.cells[self.fields[value]] = Cell(p + 2 - self.batch.replies.data, p[1])
+        cdef const uint8_t* end = c.end
+        while value < n_names and end - p >= 2 and p[0] == (2 << 3 | 2) and p[1] < 0x80 and p[1] <= end - p - 2:
+            cells[fields[value]] = Cell(p + 2 - replies, p[1])
             p += 2 + p[1]
             value += 1
         c.at = p
         return value
+
+    cdef inline void take_short_times(self, Cursor* c) noexcept:
+        """Set the cells of event times that stand where they usually do, up to something else."""
+        cdef const uint8_t* replies = self.batch.replies.data
+        cdef const uint8_t* p = c.at
+        cdef const uint8_t* end = c.end
+        cdef const ViewHead* head
+        cdef Py_ssize_t size
+        while end - p >= 2 and p[0] == (3 << 3 | 2) and p[1] < 0x80 and p[1] <= end - p - 2:
+            head = &self.names.heads[self.next_view]
+            size = p[1] - head.size - 1    # of the time
+            if size < 0 or head.name is NULL or p[2 + head.size] != size or memcmp(p + 2, head.bytes, head.size) != 0:
+                break
+            p += 2 + head.size + 1
+            self.cells[head.field] = Cell(p - replies, size)
+            p += size
+            self.next_view = self.next_view + 1 if self.next_view + 1 < self.names.n_views else 0
+        c.at = p
 
     cdef int skip(self, Cursor* c, uint64_t tag) except -1:
         if tag >> 3 <= 3:
@@ -165,13 +189,8 @@ cdef class FeastReader:
 
     cdef int take_time(self, Cursor* part) except -1:
         """Set the cell of a view's event time; views that nobody asked for are passed over."""
-        cdef const ViewHead* head = &self.names.heads[self.next_view]
         cdef Cursor time
-        cdef Py_ssize_t view = self.next_view
-        if stands_before_time(head, part):
-            time = Cursor(part.start, part.at + head.size + 1, part.end)
-        else:
-            view = self.find_view(part, &time)
+        cdef Py_ssize_t view = self.find_view(part, &time)
         if view < self.names.n_views:
             self.cells[self.names.heads[view].field] = self.cell_of(&time)
             self.next_view = view + 1 if view + 1 < self.names.n_views else 0
@@ -190,27 +209,26 @@ cdef class FeastReader:
         return self.names.n_views
 
     cdef int forget_views_without_rows(self) except -1:
+        cdef const ViewHead* head = self.names.heads
+        cdef Py_ssize_t i
+        for i in range(self.names.n_views):
+            if self.cells[head[i].field].size <= 0:
+                self.forget_if_without_row(head[i].field)
+        return 0
+
+    cdef int forget_if_without_row(self, int32_t event_time) except -1:
+        """Forget a view, whose time is the epoch, if none of its values is set."""
         cdef StoredView view
         cdef int i
         for view in self.group.views:
-            if self.cells[view.event_time].size > 0:
+            if view.event_time != event_time:
                 continue
-            for i in range(view.start, view.event_time):
+            for i in range(view.start, event_time):
                 if self.cells[i].size > 0:
-                    break
-            else:
-                for i in range(view.start, view.event_time + 1):
-                    self.cells[i].size = -1
+                    return 0
+            for i in range(view.start, event_time + 1):
+                self.cells[i].size = -1
         return 0
-
-
-cdef inline bint stands_before_time(const ViewHead* head, const Cursor* part) noexcept:
-    """Whether a part is the name that is looked for and, of less than 128 bytes, a time."""
-    cdef Py_ssize_t time = part.end - part.at - head.size - 1
-    return (
-        0 <= time < 0x80 and head.name is not NULL and part.at[head.size] == time
-        and memcmp(part.at, head.bytes, head.size) == 0
-    )
 
 
 cdef str names_difference(dict fields, list names):

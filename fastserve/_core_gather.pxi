@@ -104,14 +104,23 @@ cdef void mark_nulls(const uint8_t* segment, Pick* picks, Py_ssize_t n, Py_ssize
             pick.nulls += 1
 
 
+cdef inline bint are_seconds(const uint8_t* values, Py_ssize_t n) noexcept:
+    """Whether all are such; without a branch, that is several times cheaper than to ask one by one."""
+    cdef Py_ssize_t row
+    cdef uint64_t outside = 0
+    for row in range(n):
+        outside |= fixed64(values + 8 * row) - <uint64_t>FIRST_SECOND > <uint64_t>(LAST_SECOND - FIRST_SECOND)
+    return outside == 0
+
+
 cdef int check_seconds(Batch batch, Slot slot, const uint8_t* values) except -1:
     """No second of a gathered timestamp may lie outside years 1 to 9999; where there is none are zeros."""
     cdef Py_ssize_t row
     cdef int64_t seconds
-    if batch.states[slot.group].places[slot.field].member != UNIX_TIMESTAMP:
+    if batch.states[slot.group].places[slot.field].member != UNIX_TIMESTAMP or are_seconds(values, batch.n_rows):
         return 0
     for row in range(batch.n_rows):
         seconds = <int64_t>fixed64(values + 8 * row)
-        if not FIRST_SECOND <= seconds <= LAST_SECOND:
+        if not is_second(seconds):
             raise batch.located(DecodeError(f"timestamp of {seconds} s is outside years 1 to 9999", 0), slot, row)
     return 0

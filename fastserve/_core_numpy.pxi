@@ -200,39 +200,61 @@ cdef class NumpyBlock:
 
     cdef int put_nulls(self, Py_ssize_t column) noexcept:
         """Write the null of the type where there is no value."""
-        cdef Py_ssize_t row
-        cdef uint8_t* data = self.column(column)
+        cdef Py_ssize_t row, byte
         cdef const uint8_t* valid = self.valid_of(column)
-        for row in range(self.n_rows):
-            if valid[row >> 3] == 0xFF or self.is_valid(column, row):
+        for byte in range(self.rows_of_bits() // 8):
+            if valid[byte] == 0xFF:
                 continue
-            if self.value_type == DOUBLE:
-                (<double*>data)[row] = NAN
-            elif self.value_type == FLOAT:
-                (<float*>data)[row] = NAN
-            else:
-                (<int64_t*>data)[row] = NULL_SECONDS
+            for row in range(8 * byte, min(8 * byte + 8, self.n_rows)):
+                if not self.is_valid(column, row):
+                    self.put_null(self.column(column), row)
         return 0
 
+    cdef inline void put_null(self, uint8_t* data, Py_ssize_t row) noexcept:
+        if self.value_type == DOUBLE:
+            (<double*>data)[row] = NAN
+        elif self.value_type == FLOAT:
+            (<float*>data)[row] = NAN
+        else:
+            (<int64_t*>data)[row] = NULL_SECONDS
 
-def slot_objects(Batch batch not None, Slot slot not None, array not None):
-    """Put one feature's Python values into an array of objects, one dimension, one for each row; return it.
+
+def put_objects(Batch batch not None, slots, array not None):
+    """Put the Python values of some features into an array of objects: a row for each feature, or one dimension for one.
 
     Raises:
         DecodeError: as `python_columns`.
         ValueError: the array is none of that kind.
     """
     cdef Py_buffer view
-    cdef Rows rows = all_rows(batch)
-    cdef list column = objects_ahead(batch, slot)
-    if column is not None:
-        return fill_objects(column, array)
-    get_objects(array, &view, batch.n_rows)
+    cdef Py_ssize_t i = 0
+    get_objects(array, &view, len(slots) * batch.n_rows)
     try:
-        put_values(batch, slot, <PyObject**>view.buf, &rows)
+        for slot in slots:
+            put_slot_objects(batch, slot, <PyObject**>view.buf + i * batch.n_rows)
+            i += 1
     finally:
         PyBuffer_Release(&view)
-    return array
+
+
+cdef int put_slot_objects(Batch batch, Slot slot, PyObject** places) except -1:
+    cdef Rows rows = all_rows(batch)
+    cdef list column = objects_ahead(batch, slot)
+    if column is None:
+        return put_values(batch, slot, places, &rows)
+    swap_objects(column, places)
+    return 0
+
+
+cdef void swap_objects(list values, PyObject** places) noexcept:
+    """Put the values of a list that is nobody else's in their places, and what was there into the list."""
+    cdef PyObject** items = (<PyListObject*>values).ob_item
+    cdef PyObject* before
+    cdef Py_ssize_t i
+    for i in range(PyList_GET_SIZE(values)):
+        before = places[i]
+        places[i] = items[i]
+        items[i] = before if before is not NULL else new_reference(None)
 
 
 cdef list objects_ahead(Batch batch, Slot slot):
@@ -260,10 +282,13 @@ def fill_objects(list values not None, array not None):
         ValueError: the array is none of that kind.
     """
     cdef Py_buffer view
-    cdef Py_ssize_t i, n = PyList_GET_SIZE(values)
-    get_objects(array, &view, n)
-    for i in range(n):
-        Py_INCREF(<object>PyList_GET_ITEM(values, i))
-        replace_item(<PyObject**>view.buf + i, <PyObject*>PyList_GET_ITEM(values, i))
+    get_objects(array, &view, PyList_GET_SIZE(values))
+    copy_objects(values, <PyObject**>view.buf)
     PyBuffer_Release(&view)
     return array
+
+
+cdef void copy_objects(list values, PyObject** places) noexcept:
+    cdef Py_ssize_t i
+    for i in range(PyList_GET_SIZE(values)):
+        put_item(places + i, <object>PyList_GET_ITEM(values, i))

@@ -221,6 +221,24 @@ cdef class KeyGroup:
         return 0
 
 
+cdef Py_ssize_t command_size(KeyGroup group, Span name) noexcept:
+    cdef uint8_t[CELL_ROOM] frame
+    cdef Py_ssize_t n = name.size + PyBytes_GET_SIZE(group.suffix)
+    return PyBytes_GET_SIZE(group.head) + (write_head(frame, n) - frame) + n + PyBytes_GET_SIZE(group.tail)
+
+
+cdef uint8_t* write_command(uint8_t* p, KeyGroup group, Span name) noexcept:
+    """Write the command for an entity; return where it ends."""
+    p = write_span(p, span_of(group.head))
+    p = write_head(p, name.size + PyBytes_GET_SIZE(group.suffix))
+    p = write_span(write_span(p, name), span_of(group.suffix))
+    return write_span(p, span_of(group.tail))
+
+
+cdef inline uint8_t* write_span(uint8_t* p, Span source) noexcept:
+    return write_bytes(p, source.data, source.size)
+
+
 cdef bytes dummy_key_value(tuple join_keys):
     """Entity-less views have one row, under the empty text."""
     cdef Sink out = Sink.of(16)
@@ -313,6 +331,7 @@ cdef class ReadPlan:
     cdef AnswerForm form          # that the last answer was asked for in, for the next Batch to take
     cdef tuple objects            # the outputs that are objects in NumPy
     cdef Py_ssize_t row_width     # columns of a request with just what is required
+    cdef readonly tuple output_names
     cdef dict blank               # the answer's columns of a request with just the required join keys, all None
 
     def __init__(self, groups, outputs, *, join_keys, required, entity_names=(), request_data=(), transforms=(),
@@ -334,7 +353,8 @@ cdef class ReadPlan:
         self.has_vectors = any([(<KeyGroup>group).vector_format for group in self.groups])
         self.framing = 256 + max([(<KeyGroup>group).framing() for group in self.groups], default=0)
         self.row_width = len({*self.required_views, *self.request_data})
-        self.blank = dict.fromkeys([*self.required_views, *(slot.name for slot in self.outputs)])
+        self.output_names = tuple([slot.name for slot in self.outputs])
+        self.blank = dict.fromkeys([*self.required_views, *self.output_names])
         for slot in self.outputs + self.inputs:
             check_slot(slot, self.groups)
         self.fixed_outputs = fixed_outputs_of(self.outputs)

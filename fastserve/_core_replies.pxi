@@ -4,7 +4,11 @@
 #   reply of HGETALL "*" 2 x fields CRLF, then name and value of each field that the hash has, in any order
 #   reply of MGET    "*" keys CRLF, then the vector of each key, or "$-1" CRLF for none: it fills one cell per entity
 #
-# Bytes come in any portions. How far they are scanned is kept in the Batch, so that each goes on where the last one ended.
+# Bytes come in any portions, given or received straight into the place behind those before. How far they are scanned is kept in the Batch, so that each goes on where the last one ended.
+
+cdef enum:
+    RECEIVE_BYTES = 1 << 18   # at once: they are still in the fastest cache when they are scanned
+
 
 cdef Py_ssize_t accept_replies(
     Batch batch, const uint8_t* data, Py_ssize_t n, Py_ssize_t until, bint keep_errors
@@ -21,11 +25,29 @@ cdef Py_ssize_t accept_replies(
         done = scan_replies(batch, data - before, before + n, until, keep_errors)
         batch.replies.put(data, batch.scanned - before if done else n)
     if not done:
-        if batch.plan.has_vectors:
-            look_ahead(batch)
-        if batch.form != OTHER_FORM:
-            work_ahead(batch)
+        go_ahead(batch)
     return batch.scanned - before if done else -1
+
+
+cdef bint accept_received(Batch batch, Py_ssize_t n) except -1:
+    """Scan `n` bytes more that lie behind the replies already; return whether all replies that are expected are in."""
+    cdef bint done
+    batch.replies.size += n
+    done = scan_replies(batch, batch.replies.data, batch.replies.size, batch.expected_cells, False)
+    if not done:
+        go_ahead(batch)
+    elif batch.scanned < batch.replies.size:
+        unusual_reply(batch, batch.replies.data + batch.scanned, batch.replies.size - batch.scanned)
+    return done
+
+
+cdef int go_ahead(Batch batch) except -1:
+    """Use the time until more comes."""
+    if batch.plan.has_vectors:
+        look_ahead(batch)
+    if batch.form != OTHER_FORM:
+        work_ahead(batch)
+    return 0
 
 
 cdef bint scan_replies(Batch batch, const uint8_t* data, Py_ssize_t size, Py_ssize_t until, bint keep_errors) except -1:
@@ -78,7 +100,9 @@ cdef inline void begin_reply(Batch batch) noexcept:
     """Note how many entities the next reply is about."""
     cdef const GroupState* state = &batch.states[batch.scan_group]
     batch.reply_entities = 1
-    if state.keys_per_command:
+    if state.keys_per_command and batch.scan_entity == 0:
+        batch.reply_entities = state.keys_in_first
+    elif state.keys_per_command:
         batch.reply_entities = min(state.keys_per_command, state.n_entities - batch.scan_entity)
 
 

@@ -29,11 +29,11 @@ def columns_of_rows(list rows not None):
     return result
 
 
-def plain_batch(ReadPlan plan not None, entity_rows):
+def plain_batch(ReadPlan plan not None, entity_rows, bint lazy=False):
     """Return the Batch of the commonest request, or None if this is another one.
 
     That is a list of dicts which have the join keys and the request data that the plan requires and nothing else. It
-    takes the shortest way; all other forms, and all errors but those of values, are for `online.begin`.
+    takes the shortest way; all other forms, and all errors but those of values, are for `online.begin`. `lazy` as in Batch.
     """
     cdef Py_ssize_t i, n
     cdef PyObject* value
@@ -62,7 +62,7 @@ def plain_batch(ReadPlan plan not None, entity_rows):
                 return None
             Py_INCREF(<object>value)
             PyList_SET_ITEM(column, i, <object>value)
-    return Batch(plan, columns, n, request_data)
+    return Batch(plan, columns, n, request_data, lazy)
 
 
 cdef dict as_dict(object row, Py_ssize_t i):

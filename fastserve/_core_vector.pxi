@@ -25,12 +25,14 @@ cdef int expect_vectors(Batch batch, KeyGroup group, GroupState* state) except -
     return 0
 
 
-cdef Py_ssize_t put_mget(Sink out, Batch batch, KeyGroup group, const GroupState* state, Py_ssize_t entity) except -1:
+cdef Py_ssize_t put_mget(Sink out, Batch batch, KeyGroup group, GroupState* state, Py_ssize_t entity) except -1:
     """Append the command for an entity and those behind it; return how many it asks for."""
     cdef Py_ssize_t n = min(state.keys_per_command, state.n_entities - entity)
     cdef Py_ssize_t key, start, size
     cdef Span prefix = span_of(group.vector_prefix)
     cdef uint8_t* p
+    if entity == 0:
+        state.keys_in_first = n
     out.put_byte(c'*')
     out.put_decimal(1 + n)
     out.put(b"\r\n$4\r\nMGET\r\n", 12)

@@ -273,7 +273,7 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
             batch = self._remote.read(features, entity_rows, full_feature_names, version_metadata)
             return OnlineResponse(batch, version_metadata)
         try:
-            batch = self.begin_read(features, entity_rows, full_feature_names)
+            batch = self.begin_read(features, entity_rows, full_feature_names, lazy=True)
             self._store.read(batch)
             return self.finish_read(batch, include_feature_view_version_metadata)
         except VectorError as exc:
@@ -358,12 +358,15 @@ class FeatureStore(VectorsMixin, LookupMixin, WritingMixin, AdministrationMixin,
         """Whether the methods below can be used: not where another server answers."""
         return self._remote is None
 
-    def begin_read(self, features: Features, entity_rows: object, full_feature_names: bool = False) -> Batch:
-        """Return what is to be read; no I/O. Arguments and errors as those of `get_online_features`."""
+    def begin_read(
+        self, features: Features, entity_rows: object, full_feature_names: bool = False, lazy: bool = False
+    ) -> Batch:
+        """Return what is to be read; no I/O. Arguments and errors as those of `get_online_features`; `lazy` as in
+        `online.begin`."""
         serving = self._serving
         if not self._started:
             self._start_refresher()
-        return online.begin(serving.plan(features, full_feature_names), entity_rows)
+        return online.begin(serving.plan(features, full_feature_names), entity_rows, lazy)
 
     def submit_read(
         self, batch: Batch, loop: AbstractEventLoop, on_done: OnDone, timeout: float | None = None

@@ -15,21 +15,25 @@ __all__ = ["begin", "columns_of", "finish"]
 Columns = dict[str, list[Any]]
 
 
-def begin(plan: ReadPlan, entity_rows: object) -> Batch:
+def begin(plan: ReadPlan, entity_rows: object, lazy: bool = False) -> Batch:
     """Turn the entities of a request into a Batch that a store can fill.
 
     Args:
         entity_rows: a list of dicts with equal keys, or a mapping from column to values: a list, tuple, NumPy array,
             pandas Series, Arrow array, list of protobuf Values or RepeatedValue; or a pandas DataFrame.
             Columns that are neither a join key nor request data are ignored.
+        lazy: leave keys to be made while the store reads already; some errors of values come then.
     Raises:
         EntityError: a join key is missing, columns have unequal lengths, or a value cannot be a key.
     """
-    batch = _batch_of_lists(plan, entity_rows) if type(entity_rows) is dict else plain_batch(plan, entity_rows)
-    return _begin(plan, entity_rows) if batch is None else batch
+    if type(entity_rows) is dict:
+        batch = _batch_of_lists(plan, entity_rows, lazy)
+    else:
+        batch = plain_batch(plan, entity_rows, lazy)
+    return _begin(plan, entity_rows, lazy) if batch is None else batch
 
 
-def _batch_of_lists(plan: ReadPlan, columns: Columns) -> Batch | None:
+def _batch_of_lists(plan: ReadPlan, columns: Columns, lazy: bool) -> Batch | None:
     """Return the Batch of columns as they come from JSON, the join keys and nothing else; None for any others."""
     if plan.request_data or columns.keys() != plan.required.keys():
         return None
@@ -38,7 +42,7 @@ def _batch_of_lists(plan: ReadPlan, columns: Columns) -> Batch | None:
         if type(values) is not list or len(values) != n_rows >= 0 or (values and type(values[0]) not in (str, int)):
             return None
         n_rows = len(values)
-    return Batch(plan, columns, n_rows, None) if n_rows >= 0 else None
+    return Batch(plan, columns, n_rows, None, lazy) if n_rows >= 0 else None
 
 
 def columns_of(entity_rows: object) -> Columns:
@@ -46,7 +50,7 @@ def columns_of(entity_rows: object) -> Columns:
     return columns_of_rows(entity_rows) if type(entity_rows) is list else _columns_of_mapping(entity_rows)
 
 
-def _begin(plan: ReadPlan, entity_rows: object) -> Batch:
+def _begin(plan: ReadPlan, entity_rows: object, lazy: bool) -> Batch:
     columns = columns_of(entity_rows)
     keys: Columns = {}
     n_rows = -1
@@ -65,7 +69,7 @@ def _begin(plan: ReadPlan, entity_rows: object) -> Batch:
     request_data = {name: columns[name] for name in plan.request_data if name in columns} if plan.request_data else None
     if not keys.keys() >= plan.required.keys():
         _supply_or_refuse(plan, keys, n_rows)
-    return Batch(plan, keys, n_rows, request_data)
+    return Batch(plan, keys, n_rows, request_data, lazy)
 
 
 def finish(batch: Batch) -> list[tuple[int, int]]:

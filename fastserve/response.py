@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["OnlineResponse"]
 
 # ValueType -> NumPy dtype, of the types that have a fixed width in the core's buffers.
-FIXED = {
+FIXED: dict[int, str] = {
     ValueType.INT32: "<i4",
     ValueType.INT64: "<i8",
     ValueType.DOUBLE: "<f8",
@@ -173,27 +173,8 @@ class OnlineResponse:
         Raises:
             DecodeError: stored bytes are not of the type that the schema says.
         """
-        import numpy as np
-
-        arrays: dict[str, np.ndarray[Any, Any]] = {}
-        keys = _core.key_values(self._batch)
-        for name, value_type, seconds in self._batch.entity_columns:
-            if value_type == ValueType.UNIX_TIMESTAMP:
-                arrays[name] = np.array(seconds, "datetime64[s]")
-            else:
-                dtype = FIXED.get(ValueType(value_type))
-                arrays[name] = np.array(keys[name], dtype) if dtype else _objects(keys[name])
-            if include_event_timestamps:
-                arrays[name + "__ts"] = np.zeros(self._batch.n_rows, "<i8")
-        fixed = _fixed_arrays(self._batch)
-        for slot in self._batch.plan.outputs:
-            array = fixed.get(slot.name)
-            if array is None:
-                array = _core.slot_objects(self._batch, slot, np.empty(self._batch.n_rows, object))
-            arrays[slot.name] = array
-            if include_event_timestamps:
-                arrays[slot.name + "__ts"] = _event_times(self._batch, slot) // 1_000_000
-        return arrays
+        arrays = {**_key_arrays(self._batch), **_feature_arrays(self._batch)}
+        return _with_times(self._batch, arrays) if include_event_timestamps else arrays
 
 
 def _arrow_statuses(numbers: bytes) -> pa.Array:
@@ -203,15 +184,45 @@ def _arrow_statuses(numbers: bytes) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, STATUSES)
 
 
-def _fixed_arrays(batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
+def _key_arrays(batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
     import numpy as np
 
     arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for name, value_type, values in batch.entity_columns:
+        if value_type == ValueType.UNIX_TIMESTAMP:
+            arrays[name] = np.array(values, "datetime64[s]")
+        elif dtype := FIXED.get(value_type):
+            arrays[name] = np.array(values, dtype)
+        else:
+            arrays[name] = _objects(values if value_type else _core.key_values(batch)[name])
+    return arrays
+
+
+def _feature_arrays(batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
+    import numpy as np
+
+    arrays: dict[str, Any] = dict.fromkeys(batch.plan.output_names)
     for names, buffer, dtype in _core.numpy_columns(batch):
         # One array of all columns, whose rows are made many times faster than an array each.
         columns = np.frombuffer(buffer, _dtype(dtype)).reshape(len(names), batch.n_rows)
         arrays.update(zip(names, columns, strict=True))
+    others = [slot for slot in batch.plan.outputs if arrays[slot.name] is None]
+    objects = np.empty((len(others), batch.n_rows), object)
+    _core.put_objects(batch, others, objects)
+    arrays.update(zip([slot.name for slot in others], objects, strict=True))
     return arrays
+
+
+def _with_times(batch: Batch, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the arrays, and behind each the event times of its rows."""
+    import numpy as np
+
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for name, _, _ in batch.entity_columns:
+        found[name], found[name + "__ts"] = arrays[name], np.zeros(batch.n_rows, "<i8")
+    for slot in batch.plan.outputs:
+        found[slot.name], found[slot.name + "__ts"] = arrays[slot.name], _event_times(batch, slot) // 1_000_000
+    return found
 
 
 @cache

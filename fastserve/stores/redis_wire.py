@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -22,9 +23,17 @@ from fastserve.errors import StoreError, StoreTimeoutError
 
 __all__ = ["Connection", "ConnectionLost", "ScriptLost", "masked", "reason", "refusal", "tls_context"]
 
-FIRST_BYTES = 1 << 13
+FIRST_BYTES = 1 << 11
 """So much of a large request is sent before the rest is framed, for the server to work on. Any socket takes as much at
 once, so no time passes while it is sent."""
+REST_BYTES = 1 << 20
+"""So much is sent at once of what is left."""
+PIECE_BYTES = 4000
+"""The same where the server is near and its answers are large, as vectors are: Redis executes up to 16 KB of commands
+before it answers the first of them, and meanwhile the client would have nothing to do."""
+NEAR_SECONDS = 0.00015
+"""A round trip to a server that is near. To another, waiting before the next piece would cost more than it gains."""
+MIN_RTT_AT = 148  # of tcpi_min_rtt, u32 in us, in Linux's struct tcp_info (linux/tcp.h)
 RECEIVE_BYTES = 1 << 16
 
 
@@ -111,27 +120,41 @@ class Connection:
             StoreTimeoutError: not done at `deadline` (of `time.monotonic`).
             StoreError: Redis answered with an error, or the connection broke.
         """
-        answered = False
-        try:
-            while (commands := batch.commands(FIRST_BYTES)) is not None:
-                self._send(commands, deadline)
-                if len(commands) >= FIRST_BYTES:
-                    self._ask_more(batch, deadline)
-                size = self._receive()
-                answered = True
-                done = self._feed(batch, size, deadline)
-                while not done:
-                    self._limit(deadline)
-                    done = self._feed(batch, self._receive(), deadline)
-        except ConnectionLost as exc:
-            if answered:
-                raise StoreError(f"{exc}, in the middle of its answer") from exc
-            raise
-
-    def _ask_more(self, batch: Batch, deadline: float) -> None:
-        if (commands := batch.commands()) is not None:
+        if (commands := batch.commands(FIRST_BYTES)) is None:
+            return
+        self._send(commands, deadline)
+        piece = PIECE_BYTES if batch.plan.has_vectors and batch.unsent and self._is_near() else REST_BYTES
+        if (commands := batch.commands(piece)) is not None:
             self._send(commands, deadline)
-        self._limit(deadline)
+            commands = batch.commands(piece)
+        size = self._receive()
+        try:
+            self._read_on(batch, size, commands, piece, deadline)
+        except ConnectionLost as exc:
+            raise StoreError(f"{exc}, in the middle of its answer") from exc
+
+    def _read_on(self, batch: Batch, size: int, commands: bytes | None, piece: int, deadline: float) -> None:
+        """Read all replies, of which `size` bytes have come; send `commands` and, piece by piece, all after them."""
+        in_batch = False
+        while True:
+            if commands is not None:
+                self._send(commands, deadline)
+            done = self._feed(batch, size, in_batch, deadline)
+            if commands is not None:
+                commands = batch.commands(piece)
+            elif done:
+                return
+            self._limit(deadline)
+            size, in_batch = self._receive(batch), True
+
+    def _is_near(self) -> bool:
+        """Whether a round trip to the server takes next to no time."""
+        if self._sock.family == socket.AF_UNIX:
+            return True
+        if not hasattr(socket, "TCP_INFO"):
+            return False
+        info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, MIN_RTT_AT + 4)
+        return len(info) > MIN_RTT_AT and int.from_bytes(info[MIN_RTT_AT:], sys.byteorder) < NEAR_SECONDS * 1e6
 
     def write(self, rows: EncodedRows | EncodedVectors, pieces: Iterable[bytes], timeout: float) -> None:
         """Send the rows' calls piece by piece and let the rows count the replies; each may take `timeout` seconds.
@@ -181,9 +204,10 @@ class Connection:
         what = rows.plan.view if isinstance(rows, EncodedRows) else "vectors"
         return StoreError(f"{self.name}: writing {what}: {text}")
 
-    def _feed(self, batch: Batch, size: int, deadline: float) -> bool:
+    def _feed(self, batch: Batch, size: int, in_batch: bool, deadline: float) -> bool:
+        """Let the batch take what was received, there or into the buffer."""
         try:
-            return batch.feed(self._buffer, size)
+            return batch.feed_received(size) if in_batch else batch.feed(self._buffer, size)
         except UnusualReply as exc:
             reader = hiredis.Reader()
             reader.feed(exc.rest)
@@ -214,10 +238,13 @@ class Connection:
         except OSError as exc:
             raise ConnectionLost(f"{self.name}: {reason(exc)}") from exc
 
-    def _receive(self) -> int:
-        """Read what has come into the buffer, within the limit set last; return how many bytes, at least one."""
+    def _receive(self, room: Any = None) -> int:
+        """Read what has come into the buffer, or into a Batch; return how many bytes, at least one.
+
+        It takes no longer than the limit set last.
+        """
         try:
-            size = self._sock.recv_into(self._buffer)
+            size = self._sock.recv_into(self._buffer if room is None else room)
         except (TimeoutError, BlockingIOError) as exc:
             raise self._timeout() from exc
         except OSError as exc:

@@ -38,6 +38,14 @@ def arrays(batch: _core.Batch) -> dict[str, tuple[np.ndarray[Any, Any], str]]:
     return found
 
 
+def objects(batch: _core.Batch, slots: list[_core.Slot]) -> list[list[Any]]:
+    """Return the values of some features, as an array of objects has them."""
+    array = np.empty((len(slots), batch.n_rows), object)
+    _core.put_objects(batch, slots, array)
+    rows: list[list[Any]] = array.tolist()
+    return rows
+
+
 @pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 200])
 @pytest.mark.parametrize("from_vectors", [False, True])
 def test_columns(n: int, from_vectors: bool) -> None:
@@ -49,7 +57,7 @@ def test_columns(n: int, from_vectors: bool) -> None:
         wanted = expected(values, slot.value_type)
         assert (slot.name in found) == (wanted is not None)
         if wanted is None:
-            assert same(_core.slot_objects(batch, slot, np.empty(n, object)).tolist(), values)
+            assert same(objects(batch, [slot])[0], values)
         else:
             array, dtype = found[slot.name]
             assert same((array.tolist(), dtype), wanted)
@@ -86,6 +94,13 @@ def test_objects() -> None:
     assert _core.fill_objects([], np.empty(0, object)).tolist() == []
 
 
+def test_objects_of_several_features() -> None:
+    request: Request = typical(Random(7), 9, n_views=2)
+    batch = packed(request)[0]
+    slots = list(batch.plan.outputs)
+    assert same(objects(batch, slots), [_core.slot_values(batch, slot) for slot in slots])
+
+
 def test_objects_of_a_feature_take_the_place_of_what_there_was() -> None:
     plan = one_view([("a", 2)])
     vector = vector_of(plan, reference_vector.Row(1, {"a": value(string_val="x")}))
@@ -93,7 +108,8 @@ def test_objects_of_a_feature_take_the_place_of_what_there_was() -> None:
     before = object()
     references = sys.getrefcount(before)
     array = np.array([before, before], object)
-    assert _core.slot_objects(batch, plan.outputs[0], array).tolist() == ["x", None]
+    _core.put_objects(batch, plan.outputs, array)
+    assert array.tolist() == ["x", None]
     assert sys.getrefcount(before) == references
 
 
@@ -103,4 +119,4 @@ def test_arrays_that_are_not_for_these_objects(array: Any) -> None:
     with pytest.raises(ValueError):
         _core.fill_objects(["a", "b"], array)
     with pytest.raises(ValueError):
-        _core.slot_objects(batch, batch.plan.outputs[0], array)
+        _core.put_objects(batch, batch.plan.outputs, array)

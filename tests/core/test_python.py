@@ -21,22 +21,22 @@ N = 40
 ENTITIES = [f"C{i}" for i in range(N)]
 
 
-def hashes() -> tuple[Request, ReadPlan, bytes]:
-    request = typical(Random(5), N, n_views=2)
+def hashes(n: int = N) -> tuple[Request, ReadPlan, bytes]:
+    request = typical(Random(5), n, n_views=2)
     return request, make_plan(request.features), request.replies()
 
 
-def vectors() -> tuple[Request, ReadPlan, bytes]:
-    request = typical(Random(6), N, n_views=2)
+def vectors(n: int = N) -> tuple[Request, ReadPlan, bytes]:
+    request = typical(Random(6), n, n_views=2)
     layout = layout_of(request)
     stored = dict(_core.pack_batch(layout, request.filled(), 0).items())
     plan = vector_plan(request.plan, layout)
-    return request, plan, replies_to(Batch(plan, {JOIN_KEY: request.entities}, N), stored)
+    return request, plan, replies_to(Batch(plan, {JOIN_KEY: request.entities}, n), stored)
 
 
-def feast_vectors() -> tuple[Request, ReadPlan, bytes]:
+def feast_vectors(n: int = N) -> tuple[Request, ReadPlan, bytes]:
     """Vectors with a value that is long, in other orders, and with views that nobody asked for."""
-    texts = ["x" * (i * 9 % 300) for i in range(N)]
+    texts = ["x" * (i * 9 % 300) for i in range(n)]
     times = [("txn_7d", 5), ("customer_profile", 6), ("other", 7)]
     stored = [
         vector(values=[value(double_val=i), b"", value(float_val=2), value(int32_val=i), value(string_val=text)],
@@ -44,7 +44,7 @@ def feast_vectors() -> tuple[Request, ReadPlan, bytes]:
         for i, text in enumerate(texts)
     ]  # fmt: skip
     stored[7] = vector(values=[b""] * 5, times=[])
-    request = Request(plan_of(), (), ENTITIES, [])
+    request = Request(plan_of(), (), [f"C{i}" for i in range(n)], [])
     return request, request.plan, b"".join(frame_reply([None if i == 9 else one]) for i, one in enumerate(stored))
 
 
@@ -80,12 +80,14 @@ def test_the_same_values(kind: Callable[[], tuple[Request, ReadPlan, bytes]], si
 
 def arrays(batch: Batch) -> list[object]:
     """Return all that makes up the answer for NumPy, twice."""
-    objects = [slot for slot in batch.plan.outputs if slot.value_type in (1, 2)]
-    return [
-        ([(names, bytes(values), dtype) for names, values, dtype in _core.numpy_columns(batch)],
-         [_core.slot_objects(batch, slot, np.empty(N, object)).tolist() for slot in objects])
-        for _ in range(2)
-    ]  # fmt: skip
+    slots = [slot for slot in batch.plan.outputs if slot.value_type in (1, 2)]
+    found: list[object] = []
+    for _ in range(2):
+        found.append([(names, bytes(values), dtype) for names, values, dtype in _core.numpy_columns(batch)])
+        objects = np.empty((len(slots), N), object)
+        _core.put_objects(batch, slots, objects)
+        found[-1] = found[-1], objects.tolist()
+    return found
 
 
 @pytest.mark.parametrize("size", [1, 13, 500, 4000])

@@ -185,6 +185,19 @@ def test_uuids_that_were_stored_as_text() -> None:
         _core.decode_value(_core.encode_value("no UUID", 2), 36)
 
 
+def test_days_of_the_calendar() -> None:
+    """The ends of all months of 400 years and of some others, at their first and their last second."""
+    epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    years = (*range(1600, 2101), 1, 2, 4, 100, 9996, 9999)
+    firsts = [datetime(year, month, 1, tzinfo=timezone.utc) for year in years for month in range(1, 13)]
+    moments = [first + timedelta(seconds=shift) for first in firsts for shift in (0, 86399, 86400 * 28 - 1)]
+    moments += [first - timedelta(seconds=1) for first in firsts if first.year > 1]
+    for moment in moments:
+        data = b"\x40" + varint(((moment - epoch) // timedelta(seconds=1)) % 2**64)
+        assert _core.decode_value(data) == moment
+        assert from_json(data) == reference.decode_json(data)
+
+
 @pytest.mark.parametrize(
     ("zone", "offset"),
     [

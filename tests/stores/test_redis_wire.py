@@ -5,17 +5,25 @@ Connecting, passwords and TLS are in test_redis_connect.py.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from fastserve._core import Batch, python_columns
 from fastserve.config import RedisConnection
 from fastserve.errors import StoreError, StoreTimeoutError
+from fastserve.stores import redis_wire
 from fastserve.stores.redis_wire import ConnectionLost
+from tests import reference_vector
 from tests.conftest import Rand
+from tests.core.requests import JOIN_KEY, frame_reply
+from tests.core.vectors import PREFIX, key_of, one_view, value, vector_of
 from tests.servers import RedisServer
 from tests.stores import scripted
 from tests.stores.content import write_redis
@@ -375,3 +383,112 @@ class TestDeadlines:
                     connection.read(batch(IDS), time.monotonic() + SHORT)
             finally:
                 empty_redis.process.send_signal(signal.SIGCONT)
+
+
+ROWS = 600
+VECTOR_PLAN = one_view([("a", 4)])
+VECTORS = {
+    PREFIX + key_of(f"C{i}"): vector_of(VECTOR_PLAN, reference_vector.Row(1, {"a": value(int64_val=i)}))
+    for i in range(0, ROWS, 2)
+}
+
+
+class TestPieces:
+    """Large reads of vectors, whose commands go to a near server piece by piece."""
+
+    def batch(self) -> Batch:
+        return Batch(VECTOR_PLAN, {JOIN_KEY: [f"C{i}" for i in range(ROWS)]}, ROWS, None, True)
+
+    def answer(self, keys: list[bytes]) -> bytes:
+        return frame_reply([VECTORS.get(key) for key in keys])
+
+    def read(self, server: ScriptedServer) -> list[int | None]:
+        batch = self.batch()
+        with opened(connection_to(server)) as connection:
+            connection.read(batch, time.monotonic() + PATIENCE)
+            assert connection.is_quiet()
+        batch.unpack_vectors()
+        values: list[int | None] = python_columns(batch)["a"]
+        return values
+
+    @pytest.fixture(params=[True, False], ids=["near", "far"])
+    def near(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+        """Whether every server is taken for a near one, or none."""
+        monkeypatch.setattr(redis_wire, "NEAR_SECONDS", 10 if request.param else 0)
+        return bool(request.param)
+
+    def test_all_is_read(self, near: bool) -> None:
+        def script(peer: Peer) -> None:
+            asked = 0
+            while asked < ROWS:
+                ((_, *keys),) = peer.commands()
+                asked += len(keys)
+                peer.send(self.answer(keys))
+            peer.wait_for_end()
+
+        with ScriptedServer(script) as server:
+            assert self.read(server) == [i if i % 2 == 0 else None for i in range(ROWS)]
+
+    def test_two_pieces_are_under_way(self, near: bool) -> None:
+        """A server that has answered nothing has two pieces if it is near, and everything if not."""
+
+        def script(peer: Peer) -> None:
+            sent = peer.commands(2)
+            with contextlib.suppress(TimeoutError):
+                peer.sock.settimeout(0.1)
+                while True:
+                    sent += peer.commands()
+            peer.sock.settimeout(PATIENCE)
+            assert (sum(len(keys) - 1 for keys in sent) < ROWS) is near
+            for _, *keys in sent:
+                peer.send(self.answer(keys))
+            answer_rest(peer, self.answer)
+
+        with ScriptedServer(script) as server:
+            assert self.read(server)[-2:] == [ROWS - 2, None]
+
+    def test_the_end_in_the_middle(self, near: bool) -> None:
+        def script(peer: Peer) -> None:
+            ((_, *keys),) = peer.commands()
+            peer.send(self.answer(keys))
+
+        with ScriptedServer(script) as server, pytest.raises(StoreError, match="in the middle of its answer") as caught:
+            self.read(server)
+        assert not isinstance(caught.value, ConnectionLost), "some of it was answered, so it is not asked again"
+
+    def test_an_error_in_the_middle(self, near: bool) -> None:
+        def script(peer: Peer) -> None:
+            ((_, *keys),) = peer.commands()
+            peer.send(self.answer(keys))
+            peer.commands()
+            peer.send(b"-LOADING not yet\r\n")
+            peer.wait_for_end()
+
+        with ScriptedServer(script) as server, pytest.raises(StoreError, match="LOADING not yet"):
+            self.read(server)
+
+    def test_silence_in_the_middle(self, near: bool) -> None:
+        def script(peer: Peer) -> None:
+            ((_, *keys),) = peer.commands()
+            peer.send(self.answer(keys)[:-1])
+            peer.wait_for_end()
+
+        with ScriptedServer(script) as server, opened(connection_to(server)) as connection:
+            with pytest.raises(StoreTimeoutError):
+                connection.read(self.batch(), time.monotonic() + SHORT)
+
+    def test_a_unix_socket_is_near(self, short_folder: Path) -> None:
+        path = str(short_folder / "redis.sock")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            with opened(RedisConnection(host="", port=0, unix_socket_path=path)) as connection:
+                assert connection._is_near()
+
+
+def answer_rest(peer: Peer, answer: Callable[[list[bytes]], bytes]) -> None:
+    """Answer MGETs until the client ends the connection."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            ((_, *keys),) = peer.commands()
+            peer.send(answer(keys))
