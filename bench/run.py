@@ -192,7 +192,7 @@ def bench_instructions(feast: str, profile: Profile, _: int) -> dict[str, Any]:
 
 
 def bench_vectors(feast: str, profile: Profile, _: int) -> dict[str, Any]:
-    return {"vectors": vectors(feast, min(profile.entities, 2000), profile.rounds)}
+    return {"vectors": vectors(feast, min(profile.entities, 10_000), profile.rounds)}
 
 
 Bench = Callable[[str, Profile, int], dict[str, Any]]

@@ -108,19 +108,28 @@ local function merge(key, given, ends, stored, stored_ends)
   return lacking
 end
 
+-- In a build most vectors are not there yet: true for those, which are then, by one command.
+local function created(key, given)
+  if mode == '0' then return false end
+  if ttl ~= '0' then return call('SET', key, given, 'NX', 'EX', ttl) end
+  return call('SET', key, given, 'NX')
+end
+
 for r = 1, #KEYS - 1 do
   local key, given = KEYS[r + 1], ARGV[r + 5]
-  local stored, lacking = call('GET', key), nil
-  local stored_ends = stored and ends_of(stored)
-  if stored_ends then
-    local ends = ends_of(given)
-    if not ends then return {err = 'not a vector of the layout (row ' .. r .. ' of the call)'} end
-    lacking = merge(key, given, ends, stored, stored_ends)
-  else
-    set(key, given, stored)
-    lacking = n > 1 or mode == '0' and absent(given, first, sizes[1]) > 0
+  if not created(key, given) then
+    local stored, lacking = call('GET', key), nil
+    local stored_ends = stored and ends_of(stored)
+    if stored_ends then
+      local ends = ends_of(given)
+      if not ends then return {err = 'not a vector of the layout (row ' .. r .. ' of the call)'} end
+      lacking = merge(key, given, ends, stored, stored_ends)
+    else
+      set(key, given, stored)
+      lacking = n > 1 or mode == '0' and absent(given, first, sizes[1]) > 0
+    end
+    if lacking and mode == '0' then unresolved[#unresolved + 1] = r end
   end
-  if lacking and mode == '0' then unresolved[#unresolved + 1] = r end
 end
 return unresolved
 """
