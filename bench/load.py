@@ -7,9 +7,10 @@ import random
 import statistics
 import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
-from harness import CORES, Subject
+from harness import CORES, Subject, preferred, undisturbed
 from places import Places, bodies, keys_of
 
 __all__ = ["SHARES", "open_loop"]
@@ -32,35 +33,39 @@ def open_loop(
 ) -> dict[str, Any]:
     """Return case -> `saturation` (requests per second over 64 connections) and `shares` (share -> figures).
 
-    Servers have the first core; the client and Redis share the last.
+    Servers have the first core; the client and Redis share the last, where Redis runs whenever it wants to.
 
     Args:
         names: of CASES.
         seconds: of one measurement.
     """
     client = Subject(sys.executable, "http_worker.py", "http", found.base, CORES[-1])
-    results = {}
-    for name in names:
-        product, place, features, rows = CASES[name]
-        port, _ = found.served(product, place)
-        rand = random.Random(name)
-        job = {
-            "port": port,
-            "bodies": bodies(features, [keys_of(rand.sample(range(found.stored), rows)) for _ in range(16)]),
-        }
-        taken = [client.measure(do="load", **job, workers=CONNECTIONS, seconds=seconds)["rate"] for _ in range(2)]
-        saturation = max(*taken, 1.0)
-        results[name] = {"saturation": saturation, "shares": {}}
-        for share in shares:
-            results[name]["shares"][share] = one = at_rate(client, job, saturation * share, rounds, seconds)
-            print(f"{name}: " + line(share, one), flush=True)
+    with preferred(found.redis):
+        results = {name: case(found, client, name, shares, rounds, seconds) for name in names}
     client.close()
+    return results
+
+
+def case(
+    found: Places, client: Subject, name: str, shares: Iterable[float], rounds: int, seconds: float
+) -> dict[str, Any]:
+    product, place, features, rows = CASES[name]
+    port, _ = found.served(product, place)
+    rand = random.Random(name)
+    many = [keys_of(rand.sample(range(found.stored), rows)) for _ in range(16)]
+    job = {"port": port, "bodies": bodies(features, many)}
+    taken = [client.measure(do="load", **job, workers=CONNECTIONS, seconds=seconds)["rate"] for _ in range(2)]
+    results: dict[str, Any] = {"saturation": max(*taken, 1.0), "shares": {}}
+    for share in shares:
+        results["shares"][share] = one = at_rate(client, job, results["saturation"] * share, rounds, seconds)
+        print(f"{name}: " + line(share, one), flush=True)
     return results
 
 
 def at_rate(client: Subject, job: dict[str, Any], rate: float, rounds: int, seconds: float) -> dict[str, float]:
     """Return medians over the rounds: latencies, requests answered per second, and how late this client sent."""
-    taken = [client.measure(do="arrivals", **job, rate=rate, seconds=seconds, connections=MORE) for _ in range(rounds)]
+    measure = partial(client.measure, do="arrivals", **job, rate=rate, seconds=seconds, connections=MORE)
+    taken = [undisturbed(measure)[0] for _ in range(rounds)]
     found = {f"p{float(q) * 100:g}": [one["quantiles"][q] for one in taken] for q in ("0.5", "0.99", "0.999")}
     medians = {name: round(statistics.median(values), 8) for name, values in found.items()}
     late = statistics.median(one["late"] for one in taken)

@@ -165,8 +165,8 @@ def load_section(found: dict[str, Any]) -> str:
     note = (
         "\nRequests arrive at a constant rate, whatever the server does, over as many connections as that takes, and "
         "latency counts from the moment at which a request was due: a pause meets all who came meanwhile. Every "
-        "answer is compared with the right one. The client shares its core with Redis; by how much it sent late is "
-        "part of the latency. Saturation is 64 connections without a pause.\n\n"
+        "answer is compared with the right one. The client shares its core with Redis, which runs whenever it wants "
+        "to; by how much the client sent late is part of the latency. Saturation is 64 connections without a pause.\n\n"
     )
     return "\n## Latency under load, REST\n" + note + table(headers, rows)
 

@@ -28,7 +28,7 @@ from typing import Any
 from async_reading import async_reads
 from cost import cost
 from counting import counted
-from harness import BENCH, awake, feast_python, redis_server, run
+from harness import BENCH, awake, compile_client, feast_python, redis_server, run
 from load import CASES, SHARES, open_loop
 from modes import MODES, Plan, modes
 from on_demand import on_demand
@@ -70,7 +70,7 @@ class Profile:
     rounds: int = 3
     seconds: int = 2
     plan: Plan = field(default_factory=Plan)
-    load: tuple[int, float] = (2, 3.0)
+    load: tuple[int, float] = (3, 3.0)
     load_cases: tuple[str, ...] = tuple(CASES)
     shares: tuple[float, ...] = SHARES
     imports: int = 2
@@ -284,6 +284,7 @@ def main() -> None:
     if given.write and profile.name == "smoke":
         raise SystemExit("--write: what --smoke measures are no figures")
     feast = feast_python()
+    compile_client()
     kept = BENCH / "results.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if given.only and given.write else {}
     before = results.get("machine", {}).get("command", "")

@@ -123,29 +123,35 @@ class Connection:
         if (commands := batch.commands(FIRST_BYTES)) is None:
             return
         self._send(commands, deadline)
-        piece = PIECE_BYTES if batch.plan.has_vectors and batch.unsent and self._is_near() else REST_BYTES
-        if (commands := batch.commands(piece)) is not None:
-            self._send(commands, deadline)
+        commands, piece = None, REST_BYTES
+        if batch.unsent:
+            if batch.plan.has_vectors and self._is_near():
+                piece = PIECE_BYTES
+            self._ask_more(batch, piece, deadline)
             commands = batch.commands(piece)
         size = self._receive()
         try:
-            self._read_on(batch, size, commands, piece, deadline)
+            if commands is not None:
+                self._send(commands, deadline)
+            if not self._feed(batch, size, False, deadline):
+                self._read_on(batch, piece, deadline)
         except ConnectionLost as exc:
             raise StoreError(f"{exc}, in the middle of its answer") from exc
 
-    def _read_on(self, batch: Batch, size: int, commands: bytes | None, piece: int, deadline: float) -> None:
-        """Read all replies, of which `size` bytes have come; send `commands` and, piece by piece, all after them."""
-        in_batch = False
-        while True:
+    def _ask_more(self, batch: Batch, piece: int, deadline: float) -> None:
+        if (commands := batch.commands(piece)) is not None:
+            self._send(commands, deadline)
+
+    def _read_on(self, batch: Batch, piece: int, deadline: float) -> None:
+        """Read what is still to come; send, piece by piece, what is still to be asked for."""
+        done = False
+        while not done:
+            commands = batch.commands(piece)  # framed while the server works on those before
+            self._limit(deadline)
+            size = self._receive(batch)
             if commands is not None:
                 self._send(commands, deadline)
-            done = self._feed(batch, size, in_batch, deadline)
-            if commands is not None:
-                commands = batch.commands(piece)
-            elif done:
-                return
-            self._limit(deadline)
-            size, in_batch = self._receive(batch), True
+            done = self._feed(batch, size, True, deadline)
 
     def _is_near(self) -> bool:
         """Whether a round trip to the server takes next to no time."""

@@ -109,12 +109,23 @@ def fuzz_replies(rand: Random) -> None:
     batch.commands()
     cut = rand.randint(0, len(data))
     with contextlib.suppress(_core.UnusualReply):
-        if rand.random() < 0.5:
+        way = rand.randrange(3)
+        if way == 0:
             batch.feed(data[:cut])
             batch.feed(data[cut:])
+        elif way == 1:
+            receive(batch, data[:cut])
+            receive(batch, data[cut:])
         elif batch.feed_from(data, 0, cut, batch.asked) < 0:
             batch.feed_from(data, cut, len(data), batch.asked)
     emit_all(batch, request.plan)
+
+
+def receive(batch: _core.Batch, data: bytes) -> None:
+    """Feed bytes as if a socket had received them into the batch."""
+    with memoryview(batch) as room:
+        room[: len(data)] = data
+    batch.feed_received(len(data))
 
 
 def fuzz_answer(rand: Random) -> None:
