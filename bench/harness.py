@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 __all__ = [
     "ATTEMPTS",
@@ -146,7 +146,7 @@ def preferred(process: int) -> Iterator[bool]:
 
 
 class Subject:
-    """A worker process that measures on demand.
+    """A worker process that measures on demand; when all that were started have got ready.
 
     Args:
         script: the worker, in compare/.
@@ -164,9 +164,14 @@ class Subject:
         )
         if core is not None:
             os.sched_setaffinity(self.process.pid, {core})
+        Subject._starting.append(self.process.pid)
+
+    _starting: ClassVar[list[int]] = []
 
     def measure(self, **job: Any) -> dict[str, Any]:
         """Hand over one job and return what was measured. Ends the run if the worker has ended."""
+        while Subject._starting:  # Feast imports for seconds, on the core that others are measured on
+            wait_for_rest(Subject._starting.pop())
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
@@ -182,6 +187,22 @@ class Subject:
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
+
+
+def wait_for_rest(process: int, seconds: float = 0.3) -> None:
+    """Wait until a process has worked, and then not for so long: it has started, and waits for a job."""
+    before, since, end = 0.0, time.monotonic(), time.monotonic() + 60
+    while (before == 0 or time.monotonic() - since < seconds) and time.monotonic() < end:
+        now = cpu_time(process)
+        if now != before:
+            before, since = now, time.monotonic()
+        time.sleep(0.02)
+
+
+def cpu_time(process: int) -> float:
+    """Seconds that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def run(command: list[str], folder: Path) -> str:

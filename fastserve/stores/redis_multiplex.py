@@ -3,8 +3,8 @@
     Wire     the reads of one loop: those that wait, the connection, deadlines, connecting again
     Link     one connection: commands on their way, first in, first out
 
-All commands of one turn of the loop leave in one write. A read that is cancelled or too late stays in the queue, as its
-own tombstone, until its replies have come: so no reply is ever taken for another's.
+The commands of one turn of the loop leave together, those of 32 reads at most. A read that is cancelled or too late
+stays in the queue, as its own tombstone, until its replies have come: so no reply is ever taken for another's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ __all__ = ["Link", "Wire"]
 
 BULK_COMMANDS = 16
 """A read with more commands is sent in pieces, others' commands between them."""
+READS_PER_WRITE = 32
+"""So many reads leave before the turn of the loop is over. Many that are answered together would otherwise be asked for
+together again, and Redis and this loop take turns in doing nothing. With fewer the system calls cost more than that."""
 PIECE_BYTES = 1 << 13
 WHOLE = 1 << 62
 """Bytes: all commands of a read at once."""
@@ -75,6 +78,8 @@ class Link(asyncio.Protocol):
         if not self._outbox:
             self._loop.call_soon(self._flush)
         self._outbox.append(commands)
+        if len(self._outbox) >= READS_PER_WRITE:
+            self._flush()
 
     def send_bulk(self) -> None:
         """Send pieces of the large reads, in turn, as far as they may."""

@@ -99,25 +99,26 @@ def serve(
 
 
 class TestOrder:
-    def test_all_commands_of_a_turn_leave_in_one_write(self, run: Run, keep: Keep) -> None:
-        sizes: list[int] = []
+    @pytest.mark.parametrize(("reads", "writes"), [(20, [20]), (32, [32]), (50, [32, 18]), (70, [32, 32, 6])])
+    def test_commands_of_a_turn_leave_together(
+        self, run: Run, keep: Keep, monkeypatch: pytest.MonkeyPatch, reads: int, writes: list[int]
+    ) -> None:
+        sent: list[int] = []
+        flush = redis_multiplex.Link._flush
 
-        def script(peer: Peer) -> None:
-            peer.send(reply_to(peer.commands()[0]))  # so that it is connected
-            data = b""
-            while data.count(b"HMGET") < 50:
-                data += (piece := peer.sock.recv(1 << 20))
-                sizes.append(len(piece))
-            peer.send(replies(list(range(50))))
-            peer.wait_for_end()
+        def counting(link: redis_multiplex.Link) -> None:
+            if link._outbox:
+                sent.append(len(link._outbox))
+            flush(link)
 
         async def main(store: RedisStore) -> None:
-            await ask(store, [0])
-            found = await asyncio.gather(*(ask(store, [one]) for one in range(50)))
-            assert found == [numbers_of([one]) for one in range(50)]
+            await ask(store, [0])  # so that it is connected
+            monkeypatch.setattr(redis_multiplex.Link, "_flush", counting)
+            found = await asyncio.gather(*(ask(store, [one]) for one in range(reads)))
+            assert found == [numbers_of([one]) for one in range(reads)]
 
-        serve(run, keep, main, script)
-        assert len(sizes) == 1
+        serve(run, keep, main, answer)
+        assert sent == writes
 
     def test_replies_in_any_pieces(self, run: Run, keep: Keep, rand: Rand) -> None:
         def script(peer: Peer) -> None:
