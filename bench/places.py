@@ -92,7 +92,8 @@ class Places:
         return self._running[product, name]
 
     def close(self) -> None:
-        """End the servers."""
+        """End the servers; they are started again when they are wanted."""
+        self._running.clear()
         self._stack.close()
 
     def client(self, name: str, port: int) -> Path:
