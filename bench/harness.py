@@ -17,10 +17,10 @@ __all__ = [
     "ATTEMPTS",
     "BENCH",
     "CORES",
-    "TICKS",
     "Subject",
     "awake",
     "compile_client",
+    "cpu_time",
     "feast_python",
     "pin",
     "preferred",
@@ -124,21 +124,18 @@ def pin(process: int, core: int) -> None:
 
 
 @contextlib.contextmanager
-def preferred(process: int) -> Iterator[bool]:
-    """Let a process run at once whenever it wants to, before whoever shares its core; tell whether that is allowed.
+def preferred(process: int) -> Iterator[None]:
+    """Let a process run at once whenever it wants to, before whoever shares its core, if that is allowed.
 
     Redis answers in microseconds, but the scheduler gives its neighbour, a busy client, milliseconds at a time. What a
     server waits for that is no property of the server, and where Redis has a machine of its own there is no such wait.
     """
     threads = [int(thread.name) for thread in Path(f"/proc/{process}/task").iterdir()]
-    try:
+    with contextlib.suppress(PermissionError):
         for thread in threads:
             os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        yield False
-        return
     try:
-        yield True
+        yield
     finally:
         for thread in threads:
             with contextlib.suppress(ProcessLookupError):
@@ -200,9 +197,9 @@ def wait_for_rest(process: int, seconds: float = 0.3) -> None:
 
 
 def cpu_time(process: int) -> float:
-    """Seconds that a process has used."""
+    """The CPU time of a process, and of its children that have ended."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(int(field) for field in fields[11:15]) / TICKS
 
 
 def run(command: list[str], folder: Path) -> str:

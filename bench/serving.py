@@ -35,7 +35,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import ATTEMPTS, BENCH, CORES, TICKS, pin, redis_server, run, undisturbed
+from harness import ATTEMPTS, BENCH, CORES, cpu_time, pin, redis_server, run, undisturbed
 from vectors import SERVICE, loaded
 
 __all__ = ["serving"]
@@ -290,11 +290,7 @@ def tree(process: int) -> Iterator[int]:
 
 def cpu_seconds(process: int) -> float:
     """The CPU time of a process and of those that descend from it, ended ones included."""
-    total = 0
-    for one in tree(process):
-        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        total += sum(int(field) for field in fields[11:15])
-    return total / TICKS
+    return sum(cpu_time(one) for one in tree(process))
 
 
 def resident_mib(process: int) -> float:

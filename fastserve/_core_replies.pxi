@@ -4,7 +4,8 @@
 #   reply of HGETALL "*" 2 x fields CRLF, then name and value of each field that the hash has, in any order
 #   reply of MGET    "*" keys CRLF, then the vector of each key, or "$-1" CRLF for none: it fills one cell per entity
 #
-# Bytes come in any portions, given or received straight into the place behind those before. How far they are scanned is kept in the Batch, so that each goes on where the last one ended.
+# Bytes come in any portions, given or received straight into the place behind those before. How far they are scanned is
+# kept in the Batch, so that each goes on where the last one ended.
 
 cdef enum:
     RECEIVE_BYTES = 1 << 18   # at once: they are still in the fastest cache when they are scanned

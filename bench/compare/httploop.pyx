@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close
 
-import socket
+import wire
 
 cdef extern from "<sys/epoll.h>" nogil:
     ctypedef union epoll_data_t:
@@ -193,8 +193,7 @@ cdef class Loop:
 
     cdef int open(self, Connection* c) except -1:
         cdef epoll_event event
-        sock = socket.create_connection(("127.0.0.1", self.port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = wire.connect(self.port)
         self.socks.append(sock)
         c.fd = sock.fileno()
         memset(&event, 0, sizeof(event))
